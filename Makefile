@@ -1,0 +1,54 @@
+# The two commands of the README, and their parts. Everything happens in a virtual environment of its own.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(CURDIR)/$(VENV)/bin
+READY := $(VENV)/.ready
+BUILD := jupyter-book build . -n -W --keep-going
+export PATH := $(BIN):$(PATH)
+export PYTHONWARNINGS ?= ignore
+
+.PHONY: help install book html test export readme run-notebooks clean
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(READY) ## make the virtual environment and install everything into it
+$(READY): settings.ini pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3,10) else "finalbn_fastai needs Python 3.10 or newer; this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --upgrade pip
+	@echo "Installing PyTorch, fastai, nbdev and Jupyter Book (several minutes the first time)"
+	pip install --quiet -e '.[dev]'
+	@touch $@
+
+book: $(READY) ## train the first chapter's comparison here and build the book with what comes out
+	@mkdir -p _build/live
+	@sed 's/execute_notebooks: "off"/execute_notebooks: "force"/' _config.yml > _build/live/_config.yml
+	@echo "Training the comparison of the first chapter, live (about a minute), and building the book"
+	@rm -rf _build/live/_build
+	$(BUILD) --config _build/live/_config.yml --path-output _build/live
+	@test -f _build/live/_build/html/index.html || { echo "The book was not built: index.html is missing"; exit 1; }
+	@echo "The book: $(CURDIR)/_build/live/_build/html/index.html"
+
+html: $(READY) ## build the book from the committed outputs, nothing trained
+	@rm -rf _build/html _build/.doctrees
+	$(BUILD)
+	@test -f _build/html/index.html || { echo "The book was not built: index.html is missing"; exit 1; }
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+test: html ## every test: beside the code, the command line, the packaging, the built book
+	nbdev_test --n_workers 2 --flags slow
+	pytest
+
+export: $(READY) readme ## after editing a notebook: export the library, clean the notebooks, write the README
+	nbdev_export
+	nbdev_clean
+
+readme: $(READY)
+	@python -c 'from finalbn_fastai.book import readme; readme()'
+
+run-notebooks: $(READY) ## run every notebook top to bottom and keep its outputs
+	cd nbs && jupyter execute --inplace --timeout=900 *.ipynb
+	nbdev_clean
+
+clean: ## remove what was built (not the virtual environment)
+	rm -rf _build build dist *.egg-info

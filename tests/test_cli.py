@@ -1,0 +1,71 @@
+"The `finalbn` command, as a user meets it"
+import time
+import pandas as pd, pytest
+
+
+def test_help_needs_no_torch(run):
+    "`--help` answers without importing PyTorch, and names the commands"
+    done = run('python', '-X', 'importtime', '-c', "from finalbn_fastai.cli import main; main(['--help'])")
+    assert done.returncode==0 and 'demo' in done.stdout
+    imported = {line.split('|')[-1].strip() for line in done.stderr.splitlines() if line.startswith('import time')}
+    assert 'typer' in imported
+    assert not imported & {'torch', 'fastai', 'pandas', 'numpy', 'matplotlib'}
+
+
+@pytest.mark.parametrize('args,words', [
+    (['demo', '--seeds', '0'], '--seeds'),
+    (['demo', '--seeds', 'many'], '--seeds'),
+    (['demo', '--epochs', '-1'], '--epochs'),
+    (['demo', '--ratio', '2'], 'ratio=2'),
+    (['demo', '--ratio', '0'], 'ratio=0'),
+    (['demo', '--ratio', 'nan'], 'ratio=nan'),
+    (['demo', '--minority', '12'], '--minority'),
+    (['demo', '--minority', '8'], 'both 8'),
+    (['demo', '--device', 'gpu'], "no device 'gpu' here"),
+    (['demo', '--out', '/proc/nowhere'], 'cannot write to /proc/nowhere'),
+    (['demo', '--sede', '3'], '--sede'),
+    (['dmo'], 'dmo'),
+])
+def test_wrong_values_get_one_line(run, tmp_path, args, words):
+    "One line on stderr, exit code 2, no traceback, nothing left behind"
+    done = run('finalbn', *args, cwd=tmp_path)
+    assert done.returncode==2, done.stderr
+    assert words in done.stderr and done.stderr.count('\n')==1, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_out_is_a_file(run, tmp_path):
+    (tmp_path/'taken').write_text('x')
+    done = run('finalbn', 'demo', '--out', tmp_path/'taken')
+    assert done.returncode==2 and done.stderr.count('\n')==1, done.stderr
+
+
+def test_version(run):
+    import finalbn_fastai
+    assert run('finalbn', '--version').stdout.strip()==finalbn_fastai.__version__
+
+
+def test_demo(run, tmp_path):
+    "A short demo writes its rows and its figure, and the same seeds give the same rows in another company"
+    rows = {}
+    for n in (1, 2):
+        done = run('finalbn', 'demo', '--seeds', n, '--epochs', 3, '--minority', 2, '--out', tmp_path/str(n))
+        assert done.returncode==0, done.stderr
+        assert '2 (minority)' in done.stdout and 'final BN' in done.stdout and 'not' in done.stdout
+        rows[n] = pd.read_csv(tmp_path/str(n)/'demo.csv')
+        assert len(rows[n])==2*n and (tmp_path/str(n)/'demo.png').stat().st_size > 5000
+    scores = [c for c in rows[1] if c.startswith(('f1', 'precision', 'recall'))]
+    assert len(scores)==6
+    pd.testing.assert_frame_equal(rows[1][scores], rows[2][rows[2].seed==0][scores])
+
+
+@pytest.mark.slow
+def test_demo_finds_the_effect(run, tmp_path):
+    "The demo as it comes: the minority gains in every seed, and the table stands beside the paper's"
+    start = time.perf_counter()
+    done = run('finalbn', 'demo', '--out', tmp_path)
+    print(f'finalbn demo: {time.perf_counter()-start:.0f} s')
+    assert done.returncode==0, done.stderr
+    assert '0.67' in done.stdout and '0.88' in done.stdout
+    f1 = pd.read_csv(tmp_path/'demo.csv').pivot(index='seed', columns='final_bn', values='f1_minority')
+    assert len(f1)==5 and (f1[True]-f1[False] > .2).all()
