@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 BUILD := jupyter-book build . -n -W --keep-going
 export PATH := $(BIN):$(PATH)
 export PYTHONWARNINGS ?= ignore
+# The real data, if there is a folder that has them: cells and tests that need them run only then
+export FINALBN_DATA := $(if $(FINALBN_DATA),$(abspath $(FINALBN_DATA)))
 
 .PHONY: help install book html test export readme run-notebooks clean
 help: ## list the commands
@@ -36,7 +38,7 @@ html: $(READY) ## build the book from the committed outputs, nothing trained
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
 test: html ## every test: beside the code, the command line, the packaging, the built book
-	nbdev_test --n_workers 2 --flags slow
+	nbdev_test --n_workers 2 --flags "slow $(if $(FINALBN_DATA),data)"
 	pytest
 
 export: $(READY) readme ## after editing a notebook: export the library, clean the notebooks, write the README

@@ -6,15 +6,18 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/41_package.ipynb #ba274ecd
+# %% ../nbs/41_package.ipynb #c0630742
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
     'head': ['FinalBN', 'FinalBNCheck', 'add_final_bn', 'bn_head', 'bn_learner', 'check_final_bn', 'drop_final_bn', 'final_bn',
              'fold_final_bn', 'recompute_stats'],
     'metrics': ['class_scores', 'minority', 'minority_f1', 'paired_interval'],
-    'data': ['digit_dls', 'embedded_digits', 'imbalanced_split'],
+    'data': ['Digits', 'FetchError', 'PLANTS', 'SOURCES', 'Source', 'cache_folder', 'data_folders', 'digit_dls', 'embedded_digits', 'fetch',
+             'fetch_plant', 'find_mnist', 'find_plant', 'image_array', 'imbalanced_split', 'leaf_dls', 'leaf_photos', 'leaf_tensors', 'mnist',
+             'plantvillage', 'split_photos', 'unpack', 'whereabouts'],
     'study': ['one_thread', 'pick_device', 'provenance'],
     'paper': ['paper_table', 'printed'],
+    'bench': ['bench_data'],
     'demo': ['check_demo', 'demo_figure', 'demo_rows', 'demo_run', 'demo_summary', 'demo_table', 'fc_net', 'test_scores', 'train_digits'],
 })

@@ -58,7 +58,7 @@ def test_scores(
     "The scores of the test images"
     with one_thread(), learn.no_bar(): return learn.get_preds(dl=learn.dls.valid, act=noop, reorder=False)
 
-# %% ../nbs/09_demo.ipynb #97903d3e
+# %% ../nbs/09_demo.ipynb #56a25e5d
 def demo_run(
     final_bn:bool, # With the final BN, or without?
     seed:int, # Of the draw, the weights and the batches
@@ -70,17 +70,16 @@ def demo_run(
 )->dict: # One row: the setting, scores per class, seconds, provenance
     "Train one network and score it on the balanced test set"
     start,device = perf_counter(),pick_device(device)
-    dls = digit_dls(minority, majority, ratio, seed=seed, device=device)
+    dls = digit_dls(minority, majority, ratio, seed=seed, device=device, source='embedded')
     learn = train_digits(dls, final_bn, seed, epochs)
     z,targs = test_scores(learn)
     scores = class_scores(targs, z.argmax(1), ['majority','minority'])
-    train = dls.train_ds.tensors[1]
     return dict(study='demo', seed=seed, final_bn=final_bn, minority=minority, majority=majority, ratio=ratio, epochs=epochs,
-                n_minority=int((train==1).sum()), n_majority=int((train==0).sum()), n_test=len(targs),
+                n_minority=dls.counts[str(minority)], n_majority=dls.counts[str(majority)], n_test=len(targs),
                 **{f"{m}_{c}": scores.loc[c, m] for c in scores.index for m in ('precision','recall','f1')},
                 roc_auc=roc_auc_score(targs, z[:,1]-z[:,0]), seconds=round(perf_counter()-start, 2), **provenance(device))
 
-# %% ../nbs/09_demo.ipynb #5f1e7d54
+# %% ../nbs/09_demo.ipynb #9501243e
 def check_demo(
     seeds:int, epochs:int, ratio:float, minority:int, majority:int, device:str
 ):
@@ -90,7 +89,7 @@ def check_demo(
     for name,v in (('minority', minority), ('majority', majority)):
         if not 0<=v<=9: raise ValueError(f"{name}={v}: the digits are 0 to 9")
     pick_device(device)
-    digit_dls(minority, majority, ratio)
+    digit_dls(minority, majority, ratio, source='embedded')
 
 # %% ../nbs/09_demo.ipynb #58afbb86
 def demo_rows(
