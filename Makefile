@@ -38,7 +38,7 @@ html: $(READY) ## build the book from the committed outputs, nothing trained
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
 test: html ## every test: beside the code, the command line, the packaging, the built book
-	nbdev_test --n_workers 2 --flags "slow $(if $(FINALBN_DATA),data)"
+	nbdev_test --n_workers 2 --flags "slow offline $(if $(FINALBN_DATA),data)"
 	pytest
 
 export: $(READY) readme ## after editing a notebook: export the library, clean the notebooks, write the README

@@ -22,7 +22,7 @@ setup(
     package_data={cfg['lib_name']: ['*.csv']},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split()},
+    extras_require={'dev': cfg['dev_requirements'].split(), 'offline': cfg['offline_requirements'].split()},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
     classifiers=[
         'Development Status :: 3 - Alpha',

@@ -6,16 +6,19 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/41_package.ipynb #c0630742
+# %% ../nbs/41_package.ipynb #5906d00e
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
     'head': ['FinalBN', 'FinalBNCheck', 'add_final_bn', 'bn_head', 'bn_learner', 'check_final_bn', 'drop_final_bn', 'final_bn',
              'fold_final_bn', 'recompute_stats'],
-    'metrics': ['class_scores', 'minority', 'minority_f1', 'paired_interval'],
+    'metrics': ['class_scores', 'minority', 'minority_f1', 'paired_interval', 'probability_scores'],
     'data': ['Digits', 'FetchError', 'PLANTS', 'SOURCES', 'Source', 'cache_folder', 'data_folders', 'digit_dls', 'embedded_digits', 'fetch',
              'fetch_plant', 'find_mnist', 'find_plant', 'image_array', 'imbalanced_split', 'leaf_dls', 'leaf_photos', 'leaf_tensors', 'mnist',
              'plantvillage', 'split_photos', 'unpack', 'whereabouts'],
+    'features': ['body_of', 'cached_features', 'efficientnet_lite0', 'extract', 'feature_dls', 'weights_hash'],
+    'replicas': ['ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'ReplicaLinear', 'ReplicaLoader', 'ReplicaLoss',
+                 'Replicas', 'replica_learner', 'replica_preds'],
     'study': ['one_thread', 'pick_device', 'provenance'],
     'paper': ['paper_table', 'printed'],
     'bench': ['bench_data'],
