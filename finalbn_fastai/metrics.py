@@ -63,7 +63,7 @@ def minority_f1(
     metric.name = f"f1_{vocab[pos] if vocab is not None else pos}"
     return metric
 
-# %% ../nbs/01_metrics.ipynb #b410ec26
+# %% ../nbs/01_metrics.ipynb #6f8970bb
 def paired_interval(
     a, # `(n,)` results of one setting, one a seed
     b, # `(n,)` results of the other on the same seeds, in the same order
@@ -72,7 +72,9 @@ def paired_interval(
     seed:int=0, # Of the resampling: the same data give the same interval
 )->tuple: # Mean of `b-a`, and its lower and upper bound (NaN for fewer than two seeds)
     "Mean of the paired difference `b-a` over seeds with its bootstrap interval (percentile, `scipy.stats.bootstrap`)"
-    d = np.asarray(b, float) - np.asarray(a, float)
+    a,b = np.asarray(a, float),np.asarray(b, float)
+    if a.shape!=b.shape or a.ndim!=1: raise ValueError(f"{a.shape} and {b.shape} cannot be paired: give one number a seed, the same seeds for both")
+    d = b-a
     if len(d)<2: return d.mean(),np.nan,np.nan
     if np.ptp(d)==0: return (d.mean(),)*3
     ci = bootstrap((d,), np.mean, confidence_level=level, n_resamples=n_resamples, method='percentile', rng=np.random.default_rng(seed))
