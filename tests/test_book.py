@@ -96,9 +96,11 @@ def browser():
 
 
 def open_page(browser, url, **kwargs):
-    "A new page at `url`; what the page asks of other hosts (fonts, MathJax) is refused, as on a train"
+    "A new page at `url`; what it asks of other hosts is refused, as on a train, and kept in `refused`"
     page = browser.new_context(**kwargs).new_page()
-    page.route(lambda u: not u.startswith('http://127.0.0.1'), lambda route: route.abort())
+    page.refused = []
+    def refuse(route): page.refused.append(route.request.url); route.abort()
+    page.route(lambda u: not u.startswith('http://127.0.0.1'), refuse)
     page.goto(url, wait_until='load')
     return page
 
@@ -126,12 +128,21 @@ def test_light_and_dark(browser, site, scheme):
     page.context.close()
 
 
+def test_formulas_are_set(browser, site):
+    "MathJax comes with the book and sets its formulas"
+    page = open_page(browser, f'{site}/nbs/00_head.html')
+    page.wait_for_selector('mjx-container', timeout=20_000)
+    assert '\\frac' not in page.inner_text('article')
+    page.context.close()
+
+
 @pytest.mark.parametrize('width', [360, 1400])
 def test_fits_the_screen(browser, site, toc, width):
-    "No page scrolls sideways, on a telephone or on a wide screen"
+    "No page scrolls sideways, on a telephone or on a wide screen, and none needs another host"
     wide = []
     for file in toc:
         page = open_page(browser, f'{site}/{file}.html', viewport={'width': width, 'height': 800})
         if page.evaluate("document.documentElement.scrollWidth") > width+1: wide.append(file)
+        assert not page.refused
         page.context.close()
     assert not wide

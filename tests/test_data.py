@@ -107,6 +107,14 @@ def test_killed_half_way(server, tmp_path):
     assert fetch(source(server, '/good'), tmp_path).read_bytes()==BODY
 
 
+def test_two_processes_fetch_once(server, tmp_path):
+    "The second waits for the first and takes what it got"
+    code = f"from pathlib import Path; from finalbn_fastai.data import Source, fetch; fetch({source(server, '/slow')!r}, Path({str(tmp_path)!r}))"
+    children = [subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [c.wait(timeout=120) for c in children]==[0, 0]
+    assert server.asked==['/slow'] and kept(tmp_path)==['file.bin']
+
+
 def archive(path, members):
     "A zip file of `(name, bytes)`; a name that starts with `->` becomes a link"
     with ZipFile(path, 'w') as z:
@@ -198,6 +206,22 @@ def test_cache_write_killed(tmp_path, monkeypatch):
     assert not list((tmp_path/'cache').glob('*.npy'))
     assert data.image_array([tmp_path/'1.jpg'], 8).shape==(1, 8, 8, 3)
     assert len(list((tmp_path/'cache').glob('*.npy')))==1
+
+
+def test_two_processes_decode_once(tmp_path):
+    "One cache file, whole, and both have the images"
+    for i in range(40): (tmp_path/f'{i}.jpg').write_bytes(picture(i))
+    code = f"import finalbn_fastai.data as d, pathlib; print(d.image_array(sorted(pathlib.Path({str(tmp_path)!r}).glob('*.jpg')), 64).sum())"
+    env = {**os.environ, 'FINALBN_CACHE': str(tmp_path/'cache')}
+    children = [subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, text=True, env=env) for _ in range(2)]
+    sums = {c.communicate(timeout=120)[0].strip() for c in children}
+    assert len(sums)==1 and sums!={''} and len(list((tmp_path/'cache').glob('*.npy')))==1
+
+
+def test_digits_without_the_full_set(tmp_path, monkeypatch):
+    "The 5,000 embedded digits stand in, and that is said"
+    monkeypatch.setenv('FINALBN_DATA', str(tmp_path)); monkeypatch.setattr(data, 'fastai_path', lambda _: tmp_path)
+    with pytest.warns(UserWarning, match='full MNIST is not here'): assert len(data.mnist().y)==5000
 
 
 def test_doctor(run, tmp_path):
