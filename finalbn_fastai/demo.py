@@ -133,22 +133,21 @@ def demo_table(
                           'difference [95 %]': ci(o), 'paper: without': pr(o.paper_without), 'paper: with': pr(o.paper_with)}
                          for o in demo_summary(rows).itertuples()]).set_index('score')
 
-# %% ../nbs/09_demo.ipynb #c8f1f6c2
+# %% ../nbs/09_demo.ipynb #2fcae631
 def demo_figure(
     rows:pd.DataFrame # Rows of `demo_rows`, of one setting
 ):
     "F1 of both classes without and with the final BN: a line a seed, the means, and the printed values"
-    with plt.rc_context({'font.size':12}):
-        fig,axs = plt.subplots(1, 2, figsize=(6.4, 3.6), sharey=True, layout='constrained')
-        for ax,o in zip(axs, demo_summary(rows).itertuples()):
-            for _,pair in rows.groupby('seed'):
-                ax.plot([0,1], pair.sort_values('final_bn')[o.measure], color='0.6', lw=1, marker='o', ms=3, zorder=1)
-            ax.plot([0,1], [o.without, o.with_bn], color='C0', lw=2.5, marker='o', ms=8, label=f'mean of {o.n}', zorder=3)
-            if o.paper_with==o.paper_with:
-                ax.plot([0,1], [o.paper_without, o.paper_with], 'D', color='C1', mfc='w', ms=8, mew=2, label='paper, Table 7', zorder=2)
-            ax.set(title=o.label, xlim=(-.3,1.3), ylim=(-.02,1.02))
-            ax.set_xticks([0,1], ['without\nfinal BN', 'with\nfinal BN'])
-            ax.grid(axis='y', alpha=.3); ax.spines[['top','right']].set_visible(False)
-        axs[0].set_ylabel('balanced test set')
-        axs[0].legend(loc='lower right', frameon=False)
+    fig,axs = plt.subplots(1, 2, figsize=(5.4, 3.1), dpi=130, sharey=True, layout='constrained')
+    for ax,o in zip(axs, demo_summary(rows).itertuples()):
+        for _,pair in rows.groupby('seed'):
+            ax.plot([0,1], pair.sort_values('final_bn')[o.measure], color='0.6', lw=1, marker='o', ms=3, zorder=1)
+        ax.plot([0,1], [o.without, o.with_bn], color='C0', lw=2.5, marker='o', ms=8, label=f'mean of {o.n}', zorder=3)
+        if o.paper_with==o.paper_with:
+            ax.plot([0,1], [o.paper_without, o.paper_with], 'D', color='C1', mfc='w', ms=8, mew=2, label='paper, Table 7', zorder=2)
+        ax.set(title=o.label, xlim=(-.3,1.3), ylim=(-.02,1.02))
+        ax.set_xticks([0,1], ['without\nfinal BN', 'with\nfinal BN'])
+        ax.grid(axis='y', alpha=.3); ax.spines[['top','right']].set_visible(False)
+    axs[0].set_ylabel('balanced test set')
+    axs[0].legend(loc='lower right', frameon=False)
     return fig

@@ -56,6 +56,17 @@ def test_outputs(root, tracked):
         if '_package' not in f.name and '_book' not in f.name: assert any(c['outputs'] for c in cells), f'{f} has no outputs: `make run-notebooks`'
 
 
+def test_figures_are_there(root, tracked):
+    "Every cell that describes a figure has one"
+    missing = []
+    for f in tracked:
+        if f.suffix!='.ipynb': continue
+        for c in json.loads((root/f).read_text())['cells']:
+            if c['cell_type']=='code' and '#| fig-alt: ' in ''.join(c['source'][:4]) and '_book' not in f.name:
+                if not any('image/png' in o.get('data', {}) for o in c['outputs']): missing.append(f"{f} {c['id']}")
+    assert not missing
+
+
 def test_numbers_on_the_cover(root):
     "The README shows the rows that are kept, computed here another way"
     df = pd.read_csv(root/'results/demo.csv')
