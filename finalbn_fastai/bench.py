@@ -27,14 +27,15 @@ for name in ('first','again'):
 print(json.dumps(dict(out, peak=peak(), bytes=x.nbytes, cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())))
 """
 
-# %% ../nbs/32_benchmarks.ipynb #06b7970c
+# %% ../nbs/32_benchmarks.ipynb #4e93bc5f
 def bench_data(
     plant:str='pepper', # `'apple'`, `'pepper'` or `'tomato'`
     size:int=224, # Edge of the decoded images in pixels
 )->pd.DataFrame: # Columns what, measured, target
     "Decode one plant's split, load it again from the cache, and measure the memory that took"
     with tempfile.TemporaryDirectory() as cache:
-        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', _child, plant, str(size)], capture_output=True, text=True, env={**os.environ, 'FINALBN_CACHE': cache})
+        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', _child, plant, str(size)], capture_output=True, text=True,
+                              env={**os.environ, 'FINALBN_CACHE': cache})
     if done.returncode: raise RuntimeError(done.stderr.strip().splitlines()[-1].partition(': ')[2])
     o = json.loads(done.stdout.splitlines()[-1])
     rows = [(f"{o['images']:,} images decoded and resized to {size} px, {o['cores']} cores", f"{o['first']:.1f} s", 'under 15 s'),

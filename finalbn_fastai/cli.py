@@ -92,7 +92,7 @@ def demo(
     demo_figure(df).savefig(png, dpi=150)
     console.print(f"Rows: {csv}\nFigure: {png}", highlight=False, soft_wrap=True)
 
-# %% ../nbs/08_cli.ipynb #7dd9a265
+# %% ../nbs/08_cli.ipynb #0fd32a49
 @app.command()
 def doctor():
     "Say what is where: data sets, weights, devices; or what would be downloaded, and how big."
@@ -100,16 +100,18 @@ def doctor():
     from rich.console import Console
     console = Console()
     with console.status("Loading PyTorch"):
-        import torch
         from finalbn_fastai.data import cache_folder, data_folders, whereabouts
         from finalbn_fastai.study import pick_device, provenance
         try: found = whereabouts()
         except OSError as e: raise _Stop(e) from None
     for o in found.itertuples():
-        console.print(f"[{'green' if o.found else 'yellow'}]{'found' if o.found else 'not here':>8}[/]  {o.what}{': '+o.images if o.images else ''}\n          {o.where}", highlight=False, soft_wrap=True)
+        color,word = ('green','found') if o.found else ('yellow','not here')
+        images = f': {o.images}' if o.images else ''
+        console.print(f"[{color}]{word:>8}[/]  {o.what}{images}\n{'':10}{o.where}", highlight=False, soft_wrap=True)
     p = provenance(pick_device())
     console.print(f"\nLooked in: {', '.join(map(str, data_folders()))} (set FINALBN_DATA to look elsewhere first)\nCache: {cache_folder()}\n"
-                  f"Device: {p['device']}; torch {p['torch']}, fastai {p['fastai']}, finalbn_fastai {p['finalbn_fastai']}, Python {p['python']}", highlight=False, soft_wrap=True)
+                  f"Device: {p['device']}; torch {p['torch']}, fastai {p['fastai']}, finalbn_fastai {p['finalbn_fastai']}, Python {p['python']}",
+                  highlight=False, soft_wrap=True)
 
 # %% ../nbs/08_cli.ipynb #5ed34301
 bench = typer.Typer(no_args_is_help=True, help="Measure how fast the parts are, here.")

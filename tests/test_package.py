@@ -1,5 +1,5 @@
 "The built wheel, in a clean environment of its own, with the newest fastai"
-import os, sys, venv
+import os, venv
 from zipfile import ZipFile
 import pytest
 
