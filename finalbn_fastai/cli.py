@@ -50,7 +50,7 @@ def _print_table(df, console):
     for name,row in df.iterrows(): table.add_row(name, *row)
     console.print(table)
 
-# %% ../nbs/08_cli.ipynb #c0572821
+# %% ../nbs/08_cli.ipynb #fd0cb0c3
 @app.command()
 def demo(
     seeds:Annotated[int, Option(min=1, help="How many seeds; each trains twice, with the layer and without.")]=5,
@@ -75,12 +75,16 @@ def demo(
     _ready(out)
     rows,csv,png = [],out/'demo.csv',out/'demo.png'
     columns = TextColumn('{task.description}'),BarColumn(),MofNCompleteColumn(),TimeElapsedColumn(),TextColumn('left'),TimeRemainingColumn()
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(f'{minority} against {majority}', total=2*seeds)
-        for row in demo_rows(seeds, epochs, ratio, minority, majority, device):
-            rows.append(row)
-            pd.DataFrame(rows).to_csv(csv, index=False)
-            progress.advance(task)
+    try:
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(f'{minority} against {majority}', total=2*seeds)
+            for row in demo_rows(seeds, epochs, ratio, minority, majority, device):
+                rows.append(row)
+                pd.DataFrame(rows).to_csv(csv, index=False)
+                progress.advance(task)
+    except KeyboardInterrupt:
+        print(f"finalbn: stopped; {len(rows)} finished runs are in {csv}", file=sys.stderr)
+        raise
     df = pd.DataFrame(rows)
     o,m = df.iloc[0],demo_summary(df).iloc[0]
     console.print(f"\n{o.n_test} test images, half of them {minority}s. Trained on {o.n_majority} images of {majority} and {o.n_minority} of {minority}, "
@@ -131,7 +135,7 @@ def bench_data_command(
     except (ValueError, RuntimeError) as e: raise _Stop(e) from None
     _print_table(df.set_index('what'), Console())
 
-# %% ../nbs/08_cli.ipynb #a386998d
+# %% ../nbs/08_cli.ipynb #5bdf57cc
 def main(
     args:list|None=None # The arguments; those of the process if `None`
 ):
@@ -140,6 +144,6 @@ def main(
     except KeyboardInterrupt: code = 130
     except Exception as e:
         if not hasattr(e, 'format_message'): raise
-        print(f"finalbn: {e.format_message()}", file=sys.stderr)
+        if message := e.format_message(): print(f"finalbn: {message}", file=sys.stderr)
         code = 2
     sys.exit(code or 0)

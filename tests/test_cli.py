@@ -1,5 +1,6 @@
 "The `finalbn` command, as a user meets it"
-import time
+import signal, subprocess, sys, time
+from pathlib import Path
 import pandas as pd, pytest
 
 
@@ -38,6 +39,27 @@ def test_out_is_a_file(run, tmp_path):
     (tmp_path/'taken').write_text('x')
     done = run('finalbn', 'demo', '--out', tmp_path/'taken')
     assert done.returncode==2 and done.stderr.count('\n')==1, done.stderr
+
+
+def test_no_command_shows_the_help(run):
+    for args in ((), ('bench',)):
+        done = run('finalbn', *args)
+        assert done.returncode==2 and 'Usage: finalbn' in done.stdout and not done.stderr
+
+
+@pytest.mark.slow
+def test_interrupted(tmp_path):
+    "Ctrl-C: one line, exit code 130, and what was measured is kept"
+    args = [Path(sys.executable).parent/'finalbn', 'demo', '--seeds', '50', '--epochs', '20', '--out', tmp_path]
+    child = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic()+120
+    while not (tmp_path/'demo.csv').exists() and time.monotonic()<deadline: time.sleep(.1)
+    time.sleep(1)
+    child.send_signal(signal.SIGINT)
+    err = child.communicate(timeout=60)[1]
+    n = len(pd.read_csv(tmp_path/'demo.csv'))
+    assert child.returncode==130 and 0<n<100
+    assert err.count('\n')==1 and f'{n} finished runs are in' in err
 
 
 def test_version(run):
