@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/41_package.ipynb #5906d00e
+# %% ../nbs/41_package.ipynb #c5351387
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
@@ -17,10 +17,14 @@ __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
              'fetch_plant', 'find_mnist', 'find_plant', 'image_array', 'imbalanced_split', 'leaf_dls', 'leaf_photos', 'leaf_tensors', 'mnist',
              'plantvillage', 'split_photos', 'unpack', 'whereabouts'],
     'features': ['body_of', 'cached_features', 'efficientnet_lite0', 'extract', 'feature_dls', 'weights_hash'],
-    'replicas': ['ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'ReplicaLinear', 'ReplicaLoader', 'ReplicaLoss',
-                 'Replicas', 'replica_learner', 'replica_preds'],
-    'study': ['one_thread', 'pick_device', 'provenance'],
-    'paper': ['paper_table', 'printed'],
-    'bench': ['bench_data'],
-    'demo': ['check_demo', 'demo_figure', 'demo_rows', 'demo_run', 'demo_summary', 'demo_table', 'fc_net', 'test_scores', 'train_digits'],
+    'networks': ['AsPhoto', 'cnn_net', 'fc_net', 'photo_net', 'small_resnet'],
+    'replicas': ['FirstNaN', 'NoValidation', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'ReplicaLinear', 'ReplicaLoader',
+                 'ReplicaLoss', 'Replicas', 'replica_adam', 'replica_learner', 'replica_preds'],
+    'study': ['Study', 'StudyError', 'append_rows', 'cores', 'estimate', 'get_study', 'missing', 'one_thread', 'pick_device', 'plan', 'provenance', 'read_rows',
+              'results', 'results_folder', 'run_study', 'select', 'studies', 'summary'],
+    'runs': ['LOSSES', 'STACKED', 'StepTimer', 'TestCurve', 'class_weights', 'digit_block', 'digit_grid', 'digit_net', 'digit_steps', 'fit_learner', 'keras_init',
+             'leaf_grid', 'leaf_steps', 'probabilities', 'run_digits', 'run_heads', 'score_run', 'sigmoid_bce', 'softmax_bce', 'stacked_rows'],
+    'paper': ['as_read', 'beside_paper', 'paper_scores', 'paper_table', 'printed'],
+    'bench': ['bench_data', 'bench_digits', 'bench_engine', 'bench_heads'],
+    'demo': ['check_demo', 'demo_figure', 'demo_rows', 'demo_run', 'demo_summary', 'demo_table', 'test_scores', 'train_digits'],
 })
