@@ -10,7 +10,7 @@ import pandas as pd
 from .study import Study, _text, _typed, get_study, read_rows, results_folder, summary
 
 # %% auto #0
-__all__ = ['paper_table', 'printed', 'paper_scores', 'beside_paper', 'as_read']
+__all__ = ['paper_table', 'printed', 'paper_scores', 'beside_paper', 'as_read', 'verdict']
 
 # %% ../nbs/06_paper.ipynb #18f01e4f
 def paper_table(
@@ -67,7 +67,7 @@ def _extra(df, settings):
     "Settings that differ among the rows of one printed setting: they tell ours apart"
     return [k for k in settings if k!='final_bn' and (df.groupby(['table','setting'])[k].nunique()>1).any()]
 
-# %% ../nbs/06_paper.ipynb #f9784983
+# %% ../nbs/06_paper.ipynb #743d55e0
 def beside_paper(
     study, # A `Study`, or the name of one of the book's
     folder=None, # As for `results`
@@ -81,9 +81,11 @@ def beside_paper(
     found = _labelled(study, rows) if rows else wanted.iloc[:0]
     def one(key, table, setting):
         df,paper = found[(found[by]==list(key)).all(axis=1)],paper_scores(table)
-        paper = paper[(paper.setting==setting) & ~paper.score.str.startswith('sd_')]
-        ours = {s.score:s for s in (summary(df, scores=[c for c in dict.fromkeys(paper.score) if c in df]).itertuples(index=False) if len(df) else ())}
-        for score in dict.fromkeys(paper.score):
+        paper = paper[~paper.score.str.startswith('sd_')]
+        scores = list(dict.fromkeys((paper[paper.setting==setting] if setting in set(paper.setting) else paper).score))
+        paper = paper[paper.setting==setting]
+        ours = {s.score:s for s in (summary(df, scores=[c for c in scores if c in df]).itertuples(index=False) if len(df) else ())}
+        for score in scores:
             values = dict(zip(*paper[paper.score==score][['method','value']].to_numpy().T))
             a,b = (values.get(m+' final BN', float('nan')) for m in ('without','with'))
             yield {**dict(zip(by, key)), 'score':score, 'n':0, **(ours[score]._asdict() if score in ours else {}), 'paper_without':a, 'paper_with':b, 'paper_difference':b-a}
@@ -106,3 +108,17 @@ def as_read(
                'difference [95 %]':num(o['difference'], '+.2f')+ci}
         return {**res, **({'paper: without':num(o['paper_without'], '.2f'), 'with ':num(o['paper_with'], '.2f'), 'difference ':num(o['paper_difference'], '+.2f')} if 'paper_with' in o else {})}
     return pd.DataFrame(map(one, table.to_dict('records')))
+
+# %% ../nbs/06_paper.ipynb #fecec1f6
+def verdict(
+    difference:float, # Ours, with minus without
+    lo:float, # Its interval
+    hi:float,
+    printed:float=float('nan'), # The paper's difference; NaN: the size is not compared
+    no_gain:bool=False, # Does the paper claim that there is none?
+)->str: # A word or two
+    "Ours beside the paper's claim"
+    if difference!=difference: return 'not measured yet'
+    if no_gain: return 'confirmed' if lo<=.02 and hi>=-.02 else 'not reproduced'
+    if lo<=0: return 'reversed' if hi<0 else 'not reproduced'
+    return 'partly confirmed' if difference<printed/2 else 'confirmed'

@@ -145,7 +145,7 @@ class Replicas(nn.Module):
             if hasattr(self.layers[i], 'replica'): m.load_state_dict(self.layers[i].replica(r))
         return net
 
-# %% ../nbs/04_replicas.ipynb #f6369416
+# %% ../nbs/04_replicas.ipynb #7408741b
 class ReplicaLoader:
     "Batches of R data sets at once, `(R,N,...)` and `(R,N)`; each in the order that its own loader would serve them"
     def __init__(self,
@@ -155,6 +155,7 @@ class ReplicaLoader:
         if len({len(d.dataset) for d in dls})>1: raise ValueError("the data sets differ in length: only equal ones can be stacked")
         self.n,self.bs,self.drop_last,self.dataset = len(first.dataset),first.bs,first.drop_last,first.dataset
         self.x,self.y = (torch.stack([d.dataset.tensors[k] for d in dls]) for k in (0, 1))
+        for d,x,y in zip(dls, self.x, self.y): d.dataset.tensors = x,y
     def to(self, device): self.x,self.y = (t.to(device) for t in (self.x, self.y))
     def __len__(self): return len(self.dls[0])
     def _take(self, t, i): return t.flatten(0, 1).index_select(0, i.flatten()).view(*i.shape, *t.shape[2:])

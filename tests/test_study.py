@@ -87,13 +87,13 @@ def test_killed_with_workers(tmp_path, toy):
 @pytest.mark.slow
 def test_two_at_once(tmp_path, toy):
     "The second process on one study stops with one line"
-    body = "from finalbn_fastai.study import run_study\nfrom toy_study import toy\nrun_study(toy, out='.', device='cpu', workers=1, progress=False)"
+    body = "from finalbn_fastai.study import run_study\nfrom toy_study import toy\ntoy.grid[0]['nap'] = [2.5]\nrun_study(toy, out='.', device='cpu', workers=1, progress=False)"
     first = subprocess.Popen(script(body), cwd=tmp_path, env=toy)
     deadline = time.monotonic()+60
     while not (tmp_path/'toy.csv').exists() and time.monotonic()<deadline: time.sleep(.02)
     second = subprocess.run(script(body), cwd=tmp_path, env=toy, capture_output=True, text=True)
     assert second.returncode and 'another process is running this study' in second.stderr.splitlines()[-1]
-    assert first.wait(60)==0 and len(pd.read_csv(tmp_path/'toy.csv'))==24
+    assert first.wait(120)==0 and len(pd.read_csv(tmp_path/'toy.csv'))==24
 
 
 def _wait_for(port, process):
