@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/41_package.ipynb #61e70b5f
+# %% ../nbs/41_package.ipynb #6f790183
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
              'plantvillage', 'split_photos', 'unpack', 'whereabouts'],
     'features': ['body_of', 'cached_features', 'efficientnet_lite0', 'extract', 'feature_dls', 'weights_hash'],
     'networks': ['AsPhoto', 'cnn_net', 'fc_net', 'photo_net', 'small_resnet'],
-    'replicas': ['FirstNaN', 'NoValidation', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'ReplicaLinear', 'ReplicaLoader',
+    'replicas': ['NoValidation', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'ReplicaLinear', 'ReplicaLoader',
                  'ReplicaLoss', 'Replicas', 'replica_adam', 'replica_learner', 'replica_preds'],
     'study': ['Study', 'StudyError', 'append_rows', 'cores', 'estimate', 'get_study', 'missing', 'one_thread', 'pick_device', 'plan', 'provenance', 'read_rows',
               'results', 'results_folder', 'run_study', 'select', 'studies', 'summary'],

@@ -139,11 +139,11 @@ def bench_heads(
     steps = sum(leaf_steps(t) for t in study.trials())
     return _compare(f'Figure 2a, frozen, {plant}', len(study.trials()), learn.step_seconds*steps, f"{sample} steps", engine, memory)
 
-# %% ../nbs/32_benchmarks.ipynb #ce641979
+# %% ../nbs/32_benchmarks.ipynb #250331d8
 def bench_engine(
     device:str='auto', # Where to train
     leaves:bool=True, # With the photographs, where they are?
 )->pd.DataFrame: # One row a kind of work
     "The three kinds of work, both ways"
-    rows = [bench_digits('fc', 60, 30, 30, 2, device), bench_digits('cnn', 20, 3, 10, 2, device)]
+    rows = [bench_digits('fc', 40, 50, 20, 2, device), bench_digits('cnn', 20, 3, 10, 2, device)]
     return pd.DataFrame(rows+([bench_heads(device=device)] if leaves else []))

@@ -17,8 +17,7 @@ from fastai.torch_core import norm_bias_params
 
 # %% auto #0
 __all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'Replicas',
-           'ReplicaLoader', 'ReplicaLoss', 'replica_adam', 'FirstNaN', 'NoValidation', 'replica_learner',
-           'replica_preds']
+           'ReplicaLoader', 'ReplicaLoss', 'replica_adam', 'NoValidation', 'replica_learner', 'replica_preds']
 
 # %% ../nbs/04_replicas.ipynb #4c8e3dcd
 def _stack(mods, name):
@@ -165,16 +164,21 @@ class ReplicaLoader:
         idx = (idx+torch.arange(len(idx))[:,None]*self.n).to(self.x.device)
         for i in idx.split(self.bs, 1): yield self._take(self.x, i),self._take(self.y, i)
 
-# %% ../nbs/04_replicas.ipynb #33be0b1b
+# %% ../nbs/04_replicas.ipynb #b0e40f47
 class ReplicaLoss:
     "The sum over replicas of each one's own loss; what each had last is in `each`, `(R,)`"
     def __init__(self,
         func=cross_entropy # From `(N,classes)` scores and `(N,)` targets to one number, the mean over the batch
-    ): self.func,self.each = func,None
+    ): self.func,self.each,self.first_nan,self.step = func,None,None,0
     def __call__(self, z, y):
         losses = torch.vmap(self.func)(z, y)
         self.each = losses.detach()
+        if torch.is_grad_enabled(): self._watch()
         return losses.sum()
+    def _watch(self):
+        if self.first_nan is None: self.first_nan = torch.full(self.each.shape, -1, device=self.each.device)
+        self.first_nan.masked_fill_(~self.each.isfinite() & (self.first_nan<0), self.step)
+        self.step += 1
 
 # %% ../nbs/04_replicas.ipynb #282deb72
 def _decay_groups(model):
@@ -199,22 +203,12 @@ def replica_adam(
     groups = [dict(params=list(p), weight_decay=w) for p,w in zip(params, (wd, 0.)) if len(p)]
     return OptimWrapper(groups, torch.optim.AdamW, convert_groups=False, lr=lr, betas=(.9,.99), eps=1e-5, fused=_has_fused(params[0][0]), **kwargs)
 
-# %% ../nbs/04_replicas.ipynb #e48bcad6
-class FirstNaN(Callback):
-    "Notes at which step the loss of each replica first was not finite: `learn.first_nan`, `(R,)`, -1 where it always was"
-    order = -10
-    def before_fit(self): self.learn.first_nan = None
-    def after_loss(self):
-        if not self.training: return
-        each = self.loss_func.each
-        if self.learn.first_nan is None: self.learn.first_nan = torch.full(each.shape, -1, device=each.device)
-        self.learn.first_nan.masked_fill_(~each.isfinite() & (self.first_nan<0), self.learn.train_iter)
-
+# %% ../nbs/04_replicas.ipynb #e26b9b1c
 class NoValidation(Callback):
     "Skips validation, so that the test set is not looked at while training"
     def before_validate(self): raise CancelValidException
 
-# %% ../nbs/04_replicas.ipynb #9cbcaa5b
+# %% ../nbs/04_replicas.ipynb #49087814
 def replica_learner(
     make, # Function of no arguments that makes one network; called after its seed is set
     dls:list, # One `DataLoaders` a replica, over `TensorDataset`s (`digit_dls`, `feature_dls`)
@@ -224,7 +218,7 @@ def replica_learner(
     cbs=None, # Callbacks
     **kwargs # More of `Learner`
 )->Learner: # Its model is a `Replicas`; train it like any other
-    "R independent networks in one `Learner`; `learn.first_nan` says which have failed, and when"
+    "R independent networks in one `Learner`; `learn.loss_func.first_nan` says which have failed, and when"
     from fastai.torch_core import set_seed
     nets = []
     for s in seeds:
@@ -234,7 +228,7 @@ def replica_learner(
     loaders = DataLoaders(ReplicaLoader([d.train for d in dls]), ReplicaLoader([d.valid for d in dls]))
     loaders.device = device
     return Learner(loaders, Replicas(nets, seeds).to(device), loss_func=ReplicaLoss(loss_func), opt_func=partial(replica_adam, wd=wd),
-                   splitter=_decay_groups, cbs=[FirstNaN(), *L(cbs)], **kwargs)
+                   splitter=_decay_groups, cbs=cbs, **kwargs)
 
 # %% ../nbs/04_replicas.ipynb #8113b30a
 @torch.no_grad()
