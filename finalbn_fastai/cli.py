@@ -41,12 +41,13 @@ def _ready(out):
         (probe := out/'.finalbn-write-test').touch(); probe.unlink()
     except OSError as e: raise _Stop(f"cannot write to {out}: {e.strerror or e}; choose another folder with --out") from None
 
-# %% ../nbs/08_cli.ipynb #00c85913
-def _print_table(df, console, wrap=False):
+# %% ../nbs/08_cli.ipynb #4487a119
+def _print_table(df, console, wrap=False, labels=0):
     "Print a `DataFrame` of strings as a table"
     from rich import box
     from rich.table import Column, Table
-    table = Table(*[Column(h.replace(' ', '\n', 1), no_wrap=not wrap) for h in (df.index.name, *df.columns)], box=box.SIMPLE_HEAD, padding=0)
+    table = Table(*[Column(h.replace(' ', '\n', 1), no_wrap=not wrap and i>=labels, overflow='fold' if i<labels else 'ellipsis')
+                    for i,h in enumerate((df.index.name, *df.columns))], box=box.SIMPLE_HEAD, padding=0)
     for name,row in df.iterrows(): table.add_row(str(name), *map(str, row))
     console.print(table)
 
@@ -108,7 +109,7 @@ def _time(minutes):
     if minutes!=minutes: return '?'
     return f"{minutes*60:.0f} s" if minutes<2 else f"{minutes:.0f} min" if minutes<120 else f"{minutes/60:.1f} h"
 
-# %% ../nbs/08_cli.ipynb #50997dcc
+# %% ../nbs/08_cli.ipynb #fc0e7746
 def _list_studies(out, console):
     "Print what studies there are, and how much of each is measured"
     import pandas as pd
@@ -121,7 +122,7 @@ def _print_plan(plan, timed, scheduler, console):
     show = [c for c in plan if c in ('done','to_do') or plan[c].nunique()>1 and c!='minutes']
     df = plan[show].astype(str).rename(columns={'to_do':'to do'})
     if timed and not scheduler: df['time'] = [_time(m) for m in plan.minutes]
-    _print_table(df.set_index(show[0]), console)
+    _print_table(df.set_index(show[0]), console, labels=len([c for c in show if c not in ('done','to_do')]))
     same = {c:plan[c].iloc[0] for c in plan if c not in show and c!='minutes' and plan[c].iloc[0]!=''}
     console.print('The same for all: '+', '.join(f'{k} {v}' for k,v in same.items()), highlight=False)
 
@@ -164,7 +165,7 @@ def run(
         raise
     console.print(f"Measured: {path}. `finalbn results {name}` shows what it says.", highlight=False, soft_wrap=True)
 
-# %% ../nbs/08_cli.ipynb #76a4e67a
+# %% ../nbs/08_cli.ipynb #5b6cf1c1
 def _summary(study, out):
     "A study's scores as people read them, beside the paper's where it has any"
     from finalbn_fastai.paper import as_read, beside_paper
@@ -174,8 +175,14 @@ def _summary(study, out):
         rows = results(study.name, out)
         by = [k for k in study.settings if k!='final_bn' and k in rows and rows[k].nunique(dropna=False)>1]
         df = summary(rows, by)
-    labels = [c for c in df if c not in 'n failed without without_sd with_bn with_bn_sd difference lo hi better paper_without paper_with paper_difference table'.split()]
-    return as_read(df, labels)
+    labels = [c for c in df if c not in 'score n failed without without_sd with_bn with_bn_sd difference lo hi better paper_without paper_with paper_difference table'.split()]
+    return {name: _narrow(as_read(part, labels)) for name,part in df.groupby('score', sort=False)}
+
+def _narrow(df):
+    "A table for a terminal: the printed numbers in one column"
+    df['n'] = df['n'].replace('not measured', '0')
+    if 'with ' in df: df['paper'] = df.pop('paper: without')+'→'+df.pop('with ')
+    return df.drop(columns=[c for c in ['difference '] if c in df]).astype(str)
 
 @app.command('results')
 def results_command(
@@ -192,8 +199,10 @@ def results_command(
     try: study = get_study(name)
     except StudyError as e: raise _Stop(e) from None
     if not read_rows(out/f'{name}.csv'): raise _Stop(f"{name} is not measured yet: no rows in {out/f'{name}.csv'}; measure it with `finalbn run {name}`")
-    df = _summary(study, out).astype(str)
-    _print_table(df.set_index(df.columns[0]), console)
+    for score,df in _summary(study, out).items():
+        console.print(f"\n{score.replace('f1_', 'F1, ')}", style='bold', highlight=False)
+        n = list(df.columns).index('n')
+        _print_table(df.set_index(df.columns[0]) if n else df.assign(setting='all').set_index('setting'), console, labels=n)
     console.print(f"{study.about}. Mean ± standard deviation over n seeds on the balanced test set; the difference is paired, with its 95 % bootstrap interval.\nRows: {out/f'{name}.csv'}",
                   highlight=False, soft_wrap=True)
 
@@ -236,11 +245,12 @@ def bench_data_command(
     except (ValueError, RuntimeError) as e: raise _Stop(e) from None
     _print_table(df.set_index('what'), Console())
 
-# %% ../nbs/08_cli.ipynb #9d7f2782
+# %% ../nbs/08_cli.ipynb #7560d085
 @bench.command('engine')
 def bench_engine_command(
     device:Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...")]='auto',
     leaves:Annotated[bool, Option(help="With the photographs too (several minutes)?")]=True,
+    out:Annotated[Path, Option(file_okay=False, help="Folder for bench_engine.csv; not kept if not given.", show_default=False)]=None,
 ):
     "Many runs one by one and by the engine: time, ratio, peak memory. Ten minutes on two cores, all of them used."
     import warnings; warnings.filterwarnings('ignore')
@@ -250,9 +260,10 @@ def bench_engine_command(
         from finalbn_fastai.bench import bench_engine
         from finalbn_fastai.data import FetchError
         from finalbn_fastai.study import StudyError, pick_device, provenance
-        try: df = bench_engine(device, leaves)
+        if out: _ready(out)
+        try: df = bench_engine(device, leaves, out)
         except (ValueError, RuntimeError, StudyError, FetchError, FileNotFoundError) as e: raise _Stop(e) from None
-    _print_table(df.set_index('work'), console)
+    _print_table(df.iloc[:,:7].set_index('work'), console, wrap=True)
     p = provenance(pick_device(device))
     console.print(f"{p['device']}, torch {p['torch']}, fastai {p['fastai']}", highlight=False)
 

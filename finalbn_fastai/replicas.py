@@ -34,12 +34,13 @@ class ReplicaLinear(nn.Module):
     def forward(self, x): return torch.bmm(x, self.weight) if self.bias is None else torch.baddbmm(self.bias[:,None], x, self.weight)
     def replica(self, r): return {'weight':self.weight[r].T, **({} if self.bias is None else {'bias':self.bias[r]})}
 
-# %% ../nbs/04_replicas.ipynb #1f9590cb
+# %% ../nbs/04_replicas.ipynb #d8b27195
 class _Grouped:
     "What layers over `R*features` channels share: filling them from R layers, and reading one out again"
     _names = 'weight','bias','running_mean','running_var'
     def fill(self, mods):
         self.n_replicas = len(mods)
+        self.to(next(t for t in (*mods[0].parameters(), *mods[0].buffers())).dtype)
         for n in self._names:
             if getattr(mods[0], n, None) is not None: getattr(self, n).data.copy_(torch.cat([getattr(m, n).detach() for m in mods]))
         if hasattr(self, 'num_batches_tracked'): self.num_batches_tracked.copy_(mods[0].num_batches_tracked)
@@ -144,7 +145,7 @@ class Replicas(nn.Module):
             if hasattr(self.layers[i], 'replica'): m.load_state_dict(self.layers[i].replica(r))
         return net
 
-# %% ../nbs/04_replicas.ipynb #7408741b
+# %% ../nbs/04_replicas.ipynb #29b2521b
 class ReplicaLoader:
     "Batches of R data sets at once, `(R,N,...)` and `(R,N)`; each in the order that its own loader would serve them"
     def __init__(self,
@@ -153,8 +154,8 @@ class ReplicaLoader:
         self.dls,first = list(dls),dls[0]
         if len({len(d.dataset) for d in dls})>1: raise ValueError("the data sets differ in length: only equal ones can be stacked")
         self.n,self.bs,self.drop_last,self.dataset = len(first.dataset),first.bs,first.drop_last,first.dataset
-        self.x,self.y = (torch.stack([d.dataset.tensors[k] for d in dls]) for k in (0, 1))
-        for d,x,y in zip(dls, self.x, self.y): d.dataset.tensors = x,y
+        self.x,self.y = (t.new_empty((len(dls), *t.shape)) for t in first.dataset.tensors)
+        for d,x,y in zip(dls, self.x, self.y): d.dataset.tensors = x.copy_(d.dataset.tensors[0]),y.copy_(d.dataset.tensors[1])
     def to(self, device): self.x,self.y = (t.to(device) for t in (self.x, self.y))
     def __len__(self): return len(self.dls[0])
     def _take(self, t, i): return t.flatten(0, 1).index_select(0, i.flatten()).view(*i.shape, *t.shape[2:])

@@ -215,15 +215,17 @@ def _start(queue):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
-# %% ../nbs/05_study.ipynb #f59b0ba1
+# %% ../nbs/05_study.ipynb #d68416fa
 @contextmanager
 def _processes(n):
     "An executor of `n` new processes, and the queue on which they tell how far they are"
-    ctx = multiprocessing.get_context('spawn')
+    ctx,quiet = multiprocessing.get_context('spawn'),os.environ.get('PYTHONWARNINGS')
     queue,before = ctx.Queue(),set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(n, ctx, _start, (queue,))
+    os.environ['PYTHONWARNINGS'] = quiet or 'ignore'
     try: yield pool,queue
     finally:
+        if quiet is None: del os.environ['PYTHONWARNINGS']
         pool.shutdown(wait=False, cancel_futures=True)
         for p in set(multiprocessing.active_children())-before: p.terminate()
 

@@ -151,6 +151,7 @@ def test_cluster(tmp_path, toy, cluster):
     (['run', 'h6_sigmoid', '--scheduler', 'tcp://127.0.0.1:1'], 'no Dask scheduler answers'),
     (['run', 'h6_sigmoid', '--out', '/proc/nowhere', '--scheduler', 'tcp://127.0.0.1:1'], 'cannot write'),
     (['results', 'h6_sigmoid', '--out', 'empty'], 'finalbn run h6_sigmoid'),
+    (['bench', 'engine', '--device', 'gpu'], "no device 'gpu' here"),
 ])
 def test_wrong_values_get_one_line(run, tmp_path, args, words):
     done = run('finalbn', *args, cwd=tmp_path, env={**os.environ, 'FINALBN_RESULTS':str(tmp_path/'out')})
