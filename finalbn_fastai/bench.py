@@ -46,9 +46,9 @@ def bench_data(
             (f"peak memory ({o['bytes']/1e6:.0f} MB of it pixels, {o['imported']:.0f} MB imports)", f"{o['peak']:.0f} MB", 'under 1000 MB')]
     return pd.DataFrame(rows, columns=['what','measured','target'])
 
-# %% ../nbs/32_benchmarks.ipynb #4092c4c9
+# %% ../nbs/32_benchmarks.ipynb #c9cc69cc
 class _PeakMemory:
-    "The most memory that this process and its children have held while in the block, in MB (RSS: what they share is counted in each)"
+    "The most memory that this process and its children have held while in the block, in MB (PSS: what they share is counted once; RSS where the system does not tell)"
     def __enter__(self):
         self.peak,self.stop,self.me = 0.,threading.Event(),psutil.Process()
         self.thread = threading.Thread(target=self._watch, daemon=True); self.thread.start()
@@ -56,7 +56,7 @@ class _PeakMemory:
     def _now(self):
         total = 0
         for p in [self.me, *self.me.children(recursive=True)]:
-            try: total += p.memory_info().rss
+            try: total += getattr(info := p.memory_full_info(), 'pss', info.rss)
             except psutil.Error: pass
         return total/1e6
     def _watch(self):

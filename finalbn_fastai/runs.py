@@ -160,7 +160,7 @@ def keras_init(net):
             if m.bias is not None: nn.init.zeros_(m.bias)
     return net
 
-# %% ../nbs/06_runs.ipynb #7151e4e4
+# %% ../nbs/06_runs.ipynb #309e5786
 def _digit_dls(t, device): return digit_dls(t['minority'], t['majority'], t['ratio'], seed=t['seed'], bs=t['bs'], n_majority=t['n_majority'], device=device, source=t['source'] or 'full')
 
 def _fit_trial(learn, t, tick, max_steps, cbs=()): return fit_learner(learn, t['epochs'], t['lr'], t['schedule'], tick, max_steps, cbs)
@@ -174,12 +174,13 @@ def _digits_stacked(trials, device, tick, max_steps):
     _fit_trial(learn, t, tick, max_steps, [TestCurve(at)] if t['curve'] else [])
     if max_steps is not None: return [dict(step_seconds=learn.step_seconds)]*len(trials)
     rows = stacked_rows(learn, len(_seq(t['minority'])), perf_counter()-start)
-    for r,row in enumerate(rows if t['curve'] else []): row['f1_curve'] = _curve([(e, z[r]) for e,z in learn.curve], dls[r].valid.dataset.tensors[1])
+    for r,row in enumerate(rows if t['curve'] else []): row['f1_curve'] = _curve([(e, z[r]) for e,z in learn.curve], dls[r].valid.dataset.tensors[1], len(_seq(t['minority'])))
     return rows
 
-def _curve(zs, y):
-    "F1 of the minority over the epochs, as text"
-    return ' '.join(f"{e}:{class_scores(y.cpu(), probabilities(z).argmax(1), 'ab').f1['b']:.4f}" for e,z in zs)
+def _curve(zs, y, n_minority):
+    "F1 of the (first) minority over the epochs, as text"
+    def f1(p): return class_scores(y.cpu(), p.argmax(1), _roles(p.shape[1]-n_minority, n_minority)).f1['minority']
+    return ' '.join(f"{e}:{f1(probabilities(z)):.4f}" for e,z in zs)
 
 # %% ../nbs/06_runs.ipynb #6c64cc93
 def _digits_alone(trial, device, tick, max_steps):
