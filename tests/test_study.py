@@ -47,7 +47,7 @@ rng,kills = random.Random(seed),0
 while kills<20:
     pid = os.fork()
     if not pid: measure(killed); os._exit(0)
-    time.sleep(rng.uniform(0, whole/16))
+    time.sleep(rng.uniform(0, whole/30))
     os.kill(pid, signal.SIGKILL)
     if os.waitpid(pid, 0)[1]!=signal.SIGKILL: break
     kills += 1
