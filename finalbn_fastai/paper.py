@@ -10,7 +10,7 @@ import pandas as pd
 from .study import Study, _text, _typed, get_study, read_rows, results_folder, summary
 
 # %% auto #0
-__all__ = ['paper_table', 'printed', 'paper_scores', 'beside_paper', 'as_read', 'verdict']
+__all__ = ['paper_table', 'printed', 'paper_scores', 'beside_paper', 'as_read', 'in_words', 'by_momentum', 'verdict']
 
 # %% ../nbs/06_paper.ipynb #18f01e4f
 def paper_table(
@@ -108,6 +108,38 @@ def as_read(
                'difference [95 %]':num(o['difference'], '+.2f')+ci}
         return {**res, **({'paper: without':num(o['paper_without'], '.2f'), 'with ':num(o['paper_with'], '.2f'), 'difference ':num(o['paper_difference'], '+.2f')} if 'paper_with' in o else {})}
     return pd.DataFrame(map(one, table.to_dict('records')))
+
+# %% ../nbs/06_paper.ipynb #f2771867
+def in_words(
+    rows:pd.DataFrame, # From `results`
+    usual:dict, # Setting to the value that goes without saying
+    words:dict|None=None, # Setting to what to say where it differs; its name and value if not given
+    alone:dict|None=None, # Setting to what to say, and nothing else, where it differs
+    nothing:str='the usual', # Where nothing differs
+)->list: # One a row
+    "What each row has that is not usual"
+    same = lambda a,b: a==b or (a!=a or a in ('', None)) and b is None
+    def say(r):
+        other = [k for k,v in usual.items() if not same(r.get(k), v)]
+        whole = [alone[k] for k in other if k in (alone or {})]
+        value = lambda v: format(v, 'g') if isinstance(v, (int,float)) and not isinstance(v, bool) else str(v)
+        return (whole or [', '.join((words or {}).get(k) or f'{k} {value(r[k])}' for k in other)])[0] or nothing
+    return [say(r) for r in rows.to_dict('records')]
+
+# %% ../nbs/06_paper.ipynb #03262874
+def by_momentum(
+    table:pd.DataFrame, # From `summary`, a row a variant and momentum
+    labels:list, # Columns that tell the variants apart
+    momenta:tuple=(.01,.1), # Of the final BN
+)->pd.DataFrame: # Strings, one line a variant
+    "A line a variant: without the layer, and with it at each momentum"
+    def cells(part, m):
+        o = next((o for o in part.itertuples() if o.momentum==m), None)
+        return {f'with, momentum {m:g}':'–' if o is None else f'{o.with_bn:.2f} ± {o.with_bn_sd:.2f}', f'difference at {m:g}':'–' if o is None else f'{o.difference:+.2f} [{o.lo:+.2f}, {o.hi:+.2f}]'}
+    def line(part):
+        o = part.iloc[0]
+        return {**o[labels], 'without':f'{o.without:.2f} ± {o.without_sd:.2f}', **{k:v for m in momenta for k,v in cells(part, m).items()}}
+    return pd.DataFrame([line(part) for _,part in table.groupby(labels, sort=False)])
 
 # %% ../nbs/06_paper.ipynb #fecec1f6
 def verdict(

@@ -39,20 +39,26 @@ def effects(
     fig.legend(loc='outside upper center', ncols=3, frameon=False, fontsize=9)
     return _bare(ax).figure
 
-# %% ../nbs/07_plots.ipynb #af654e2c
+# %% ../nbs/07_plots.ipynb #74b5bb62
 def forest(
-    table:pd.DataFrame, # From `summary`, one row a line
-    labels:list, # One a row
+    table:pd.DataFrame, # From `summary`
+    labels:list, # One a row; rows with the same label share a line
     title:str='difference of the minority F1, with minus without', # What is on the axis
+    group:str|None=None, # A column whose values have a colour each
 ):
     "Paired differences with their 95 % intervals, a line a setting"
-    fig,ax = _figure(.7+.26*len(table))
+    labels = list(labels)
+    lines = list(dict.fromkeys(labels))
+    fig,ax = _figure(.7+(.26 if group is None else .3)*len(lines))
     ax.axvline(0, color='0.6', lw=1)
-    y = np.arange(len(table))
-    ax.errorbar(table.difference, y, xerr=np.abs([table.difference-table.lo, table.hi-table.difference]), fmt='o', color='C0', ms=5, capsize=3, lw=1.2)
-    ax.set_yticks(y, labels)
-    ax.set(xlabel=title, ylim=(len(table)-.5, -.5))
+    groups = [('', table)] if group is None else list(table.groupby(group))
+    for i,(value,part) in enumerate(groups):
+        y = np.array([lines.index(l) for l,own in zip(labels, table.index.isin(part.index)) if own]) + .24*(i-(len(groups)-1)/2)
+        ax.errorbar(part.difference, y, xerr=np.abs([part.difference-part.lo, part.hi-part.difference]), fmt='o', color=f'C{i}', ms=5, capsize=3, lw=1.2, label=f'{group} {value}')
+    ax.set_yticks(range(len(lines)), lines)
+    ax.set(xlabel=title, ylim=(len(lines)-.5, -.5))
     ax.grid(axis='x', alpha=.3)
+    if group is not None: ax.legend(loc='lower center', bbox_to_anchor=(.5, 1), ncols=len(groups), frameon=False)
     return _bare(ax).figure
 
 # %% ../nbs/07_plots.ipynb #a852095d

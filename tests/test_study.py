@@ -175,7 +175,7 @@ def test_results_beside_the_paper(run, root):
 @pytest.mark.skipif(not os.environ.get('FINALBN_DATA'), reason="needs full MNIST: set FINALBN_DATA")
 def test_run_on_the_command_line(run, tmp_path):
     "A dry run shows what it would do and leaves nothing; the run itself measures it, and once is enough"
-    args = ['run', 'h4_sensitivity', '--only', 'lr=0.003', '--only', 'epochs=20', '--only', 'ratio=0.01', '--only', 'schedule=one-cycle', '--seeds', '1', '--out', tmp_path/'new']
+    args = ['run', 'h4_sensitivity', '--only', 'lr=0.003', '--only', 'epochs=20', '--only', 'ratio=0.01', '--only', 'schedule=one-cycle', '--only', 'momentum=0.01', '--seeds', '1', '--out', tmp_path/'new']
     dry = run('finalbn', *args, '--dry-run')
     assert dry.returncode==0 and '2 runs to do' in dry.stdout and 'about' in dry.stdout and not (tmp_path/'new').exists(), dry.stdout+dry.stderr
     done = run('finalbn', *args)

@@ -19,9 +19,11 @@ def _paper(t):
 h4_simple_nets = Study('h4_simple_nets', run_digits, [digit_grid(net='cnn', epochs=20, minority=m, majority=M, ratio=[.01,.1], curve=True) for m,M in PAIRS],
                        about='Table 5: a CNN of five convolutions on four pairs of digits', steps=digit_steps, like=('net',), paper=_paper)
 
-# %% ../../nbs/16_h4_simple_nets.ipynb #ecd0fabf
+# %% ../../nbs/16_h4_simple_nets.ipynb #5d3b51fe
 _base = dict(net='cnn', epochs=20, n_majority=1000)
+_keras = dict(schedule='flat', init='keras', wd=0., bs=32)
 h4_sensitivity = Study('h4_sensitivity', run_digits, [digit_grid(**{**_base, **v}) for v in (
-                           dict(lr=[3e-4,1e-3,3e-3,1e-2]), dict(epochs=[60,200]), dict(momentum=[.1]), dict(ratio=[.005,.02,.05,.1]), dict(bs=[16]), dict(first_bn=True),
-                           dict(schedule='flat'), dict(schedule='flat', init='keras', wd=0., bs=32))],
+                           dict(lr=[3e-4,1e-3,3e-3,1e-2]), dict(epochs=[60,200]), dict(momentum=[.003,.03,.1,.3]), dict(ratio=[.005,.02,.05,.1]), dict(bs=[16]), dict(first_bn=True),
+                           dict(schedule='flat'), _keras, dict(momentum=.1, lr=[3e-4,3e-3,1e-2]), dict(momentum=.1, epochs=[60,200]), dict(momentum=.1, ratio=[.005,.02,.05,.1]),
+                           dict(momentum=.1, schedule='flat'), dict(_keras, momentum=.1), dict(momentum=.1, n_majority=[None]))],
                        about='Does the verdict on the CNN hang on what the paper leaves open?', steps=digit_steps, like=('net','bs','first_bn'))

@@ -23,8 +23,9 @@ h5_majorities = Study('h5_majorities', run_digits, [*_grids(net='fc', curve=True
                                                   *_grids(net='resnet34', epochs=10, n_majority=1000, size=32, pretrained=[False,True])],
                       about='Table 6: one or two majorities, one or two minorities; ResNet-34, and the two simple networks', steps=digit_steps, block=digit_block, like=('net','pretrained','size'), paper=_paper)
 
-# %% ../../nbs/17_h5_majorities.ipynb #91d62559
+# %% ../../nbs/17_h5_majorities.ipynb #21e2977a
 _base = dict(net='fc', minority=[3], majority=[(5,8)], n_majority=1000)
 h5_sensitivity = Study('h5_sensitivity', run_digits, [digit_grid(**{**_base, **v}) for v in (
-                           dict(lr=[3e-4,1e-3,3e-3,1e-2]), dict(epochs=[10,20,300]), dict(momentum=[.1]), dict(ratio=[.005,.02,.05,.1]), dict(bs=[16]), dict(first_bn=True))],
+                           dict(lr=[3e-4,1e-3,3e-3,1e-2]), dict(epochs=[10,20,300]), dict(momentum=[.1]), dict(ratio=[.005,.02,.05,.1]), dict(bs=[16]), dict(first_bn=True),
+                           dict(momentum=.1, epochs=[10,20]), dict(momentum=.1, lr=[3e-3,1e-2]))],
                        about='Does "no gain with two majorities" hang on what the paper leaves open?', steps=digit_steps, like=('net','bs','first_bn'))

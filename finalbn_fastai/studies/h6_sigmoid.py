@@ -17,9 +17,10 @@ def _paper(t):
 h6_sigmoid = Study('h6_sigmoid', run_digits, digit_grid(output=['sigmoid BCE','softmax BCE','softmax CCE'], first_bn=[False,True], curve=True), seeds=10,
                    about='Table 7: output, loss, first BN and final BN of the one-layer network', steps=digit_steps, like=('output','first_bn'), paper=_paper)
 
-# %% ../../nbs/18_h6_sigmoid.ipynb #08c3e70f
+# %% ../../nbs/18_h6_sigmoid.ipynb #f3b4b0aa
 _base = dict(output=['sigmoid BCE','softmax CCE'], n_majority=1000)
+_keras = dict(schedule='flat', init='keras', wd=0., bs=32)
 h6_sensitivity = Study('h6_sensitivity', run_digits, [digit_grid(**{**_base, **v}) for v in (
                            dict(lr=[1e-4,3e-4,1e-3,3e-3,1e-2]), dict(epochs=[20,500]), dict(momentum=[.1]), dict(ratio=[.005,.02,.05,.1]), dict(bs=[16]),
-                           dict(schedule='flat'), dict(schedule='flat', init='keras', wd=0., bs=32))],
+                           dict(schedule='flat'), _keras, dict(momentum=.1, lr=[3e-3,1e-2]), dict(momentum=.1, epochs=20), dict(_keras, momentum=.1))],
                        about='Does the verdict on sigmoid and softmax hang on what the paper leaves open?', steps=digit_steps, like=('output','bs'))
