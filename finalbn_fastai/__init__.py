@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/41_package.ipynb #ccfa9a3b
+# %% ../nbs/41_package.ipynb #a926b1e5
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
@@ -25,7 +25,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
     'runs': ['LOSSES', 'STACKED', 'StepTimer', 'TestCurve', 'class_weights', 'digit_block', 'digit_grid', 'digit_net', 'digit_steps', 'fit_learner', 'keras_init',
              'leaf_grid', 'leaf_steps', 'probabilities', 'run_digits', 'run_heads', 'score_run', 'sigmoid_bce', 'softmax_bce', 'stacked_rows'],
     'paper': ['as_read', 'beside_paper', 'by_momentum', 'in_words', 'paper_scores', 'paper_table', 'printed', 'verdict'],
-    'plots': ['curves', 'effects', 'forest', 'margins'],
+    'plots': ['curves', 'disagreements', 'effects', 'f1_curves', 'forest', 'margins'],
     'bench': ['bench_data', 'bench_digits', 'bench_engine', 'bench_heads'],
     'demo': ['check_demo', 'demo_figure', 'demo_rows', 'demo_run', 'demo_summary', 'demo_table', 'test_scores', 'train_digits'],
 })

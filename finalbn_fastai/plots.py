@@ -7,14 +7,14 @@ from __future__ import annotations
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 
 # %% auto #0
-__all__ = ['effects', 'forest', 'curves', 'margins']
+__all__ = ['effects', 'forest', 'f1_curves', 'curves', 'margins', 'disagreements']
 
-# %% ../nbs/07_plots.ipynb #4d94f210
+# %% ../nbs/07_plots.ipynb #828502ac
 def _bare(ax):
     ax.spines[['top','right']].set_visible(False)
     return ax
 
-def _figure(height, ncols=1, width=5.6, **kwargs): return plt.subplots(1, ncols, figsize=(width, height), dpi=130, layout='constrained', **kwargs)
+def _figure(height, ncols=1, width=5.6, nrows=1, **kwargs): return plt.subplots(nrows, ncols, figsize=(width, height), dpi=130, layout='constrained', **kwargs)
 
 # %% ../nbs/07_plots.ipynb #072e0efd
 def effects(
@@ -61,10 +61,12 @@ def forest(
     if group is not None: ax.legend(loc='lower center', bbox_to_anchor=(.5, 1), ncols=len(groups), frameon=False)
     return _bare(ax).figure
 
-# %% ../nbs/07_plots.ipynb #a852095d
-def _curve(text):
-    "`'1:0.2 3:0.4'` as a `Series` over epochs"
-    return pd.Series({int(e):float(f) for e,_,f in (o.partition(':') for o in text.split())})
+# %% ../nbs/07_plots.ipynb #9fbe48bc
+def f1_curves(
+    rows:pd.DataFrame # From `results`, with the column `f1_curve`: `'1:0.2 3:0.4'`
+)->pd.DataFrame: # A row a run, a column an epoch
+    "F1 of the minority over the epochs"
+    return pd.DataFrame([{int(e):float(f) for e,_,f in (o.partition(':') for o in text.split())} for text in rows.f1_curve], index=rows.index)
 
 def curves(
     rows:pd.DataFrame, # From `results`, with the column `f1_curve`
@@ -76,7 +78,7 @@ def curves(
     fig,axs = _figure(2.9, len(values), width=max(5.6, 2.9*len(values)), sharey=True, squeeze=False)
     for ax,v in zip(axs[0], values):
         for bn,c in ((False,'C1'), (True,'C0')):
-            lines = pd.DataFrame([_curve(t) for t in rows[(rows[panel]==v) & (rows.final_bn==bn)].f1_curve])
+            lines = f1_curves(rows[(rows[panel]==v) & (rows.final_bn==bn)])
             ax.plot(lines.columns, lines.T, color=c, lw=.6, alpha=.4)
             ax.plot(lines.columns, lines.mean(), color=c, lw=2.4, label='with final BN' if bn else 'without')
         ax.set(title=(titles or {}).get(v, str(v)), xlabel='epoch', ylim=(-.02,1.02))
@@ -102,4 +104,19 @@ def margins(
         ax.set_yticks([0,1], [f'true {n}' for n in names])
         _bare(ax).spines['left'].set_visible(False)
     fig.supxlabel(xlabel, fontsize=10)
+    return fig
+
+# %% ../nbs/07_plots.ipynb #62a93f81
+def disagreements(
+    images, # `(N,1,H,W)`, of the test set
+    right:dict, # Name of a network to `(N,)`: is it right? Two of them
+    n:int=8, # How many images of each kind to show
+):
+    "Images that only one of two networks gets right, a row a network, and how many there are"
+    (a,ra),(b,rb) = ((k,np.asarray(v)) for k,v in right.items())
+    fig,axs = _figure(1.7, n, nrows=2)
+    for row,name,mask in zip(axs, (a,b), (ra & ~rb, rb & ~ra)):
+        row[0].set_ylabel(f'only {name}\n({int(mask.sum())})', rotation=0, ha='right', va='center', fontsize=8)
+        for ax in row: ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False)
+        for ax,img in zip(row, images[mask]): ax.imshow(img[0], cmap='gray_r')
     return fig
