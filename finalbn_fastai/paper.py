@@ -92,7 +92,7 @@ def beside_paper(
     keys = wanted[by].drop_duplicates().itertuples(index=False, name=None)
     return pd.DataFrame([r for k in keys for r in one(k, k[0], k[1])])
 
-# %% ../nbs/06_paper.ipynb #16c73154
+# %% ../nbs/06_paper.ipynb #d80486fd
 def as_read(
     table:pd.DataFrame, # From `beside_paper` or `summary`
     labels:list, # Columns that tell the rows apart
@@ -100,10 +100,10 @@ def as_read(
     "Means with standard deviations, differences with intervals, printed numbers: ready to print"
     ok = lambda v: v is not None and v==v
     num = lambda v,f: format(v, f) if ok(v) else '–'
-    pm = lambda m,s: f"{m:.2f} ± {s:.2f}" if ok(s) else num(m, '.2f')
+    pm = lambda m,s: f"{m:.2f}\u00a0±\u00a0{s:.2f}" if ok(s) else num(m, '.2f')
     def one(o):
         o = {**dict(without_sd=None, with_bn_sd=None, lo=None, hi=None, without=None, with_bn=None, difference=None), **o}
-        ci = f" [{o['lo']:+.2f}, {o['hi']:+.2f}]" if ok(o['lo']) else ''
+        ci = f" [{o['lo']:+.2f},\u00a0{o['hi']:+.2f}]" if ok(o['lo']) else ''
         res = {**{k:o[k] for k in labels}, 'n':str(o['n']) if o['n'] else 'not measured', 'without':pm(o['without'], o['without_sd']), 'with':pm(o['with_bn'], o['with_bn_sd']),
                'difference [95 %]':num(o['difference'], '+.2f')+ci}
         return {**res, **({'paper: without':num(o['paper_without'], '.2f'), 'with ':num(o['paper_with'], '.2f'), 'difference ':num(o['paper_difference'], '+.2f')} if 'paper_with' in o else {})}
@@ -126,7 +126,7 @@ def in_words(
         return (whole or [', '.join((words or {}).get(k) or f'{k} {value(r[k])}' for k in other)])[0] or nothing
     return [say(r) for r in rows.to_dict('records')]
 
-# %% ../nbs/06_paper.ipynb #03262874
+# %% ../nbs/06_paper.ipynb #ed6997b5
 def by_momentum(
     table:pd.DataFrame, # From `summary`, a row a variant and momentum
     labels:list, # Columns that tell the variants apart
@@ -135,10 +135,10 @@ def by_momentum(
     "A line a variant: without the layer, and with it at each momentum"
     def cells(part, m):
         o = next((o for o in part.itertuples() if o.momentum==m), None)
-        return {f'with, momentum {m:g}':'–' if o is None else f'{o.with_bn:.2f} ± {o.with_bn_sd:.2f}', f'difference at {m:g}':'–' if o is None else f'{o.difference:+.2f} [{o.lo:+.2f}, {o.hi:+.2f}]'}
+        return {f'with, momentum {m:g}':'–' if o is None else f'{o.with_bn:.2f}\u00a0±\u00a0{o.with_bn_sd:.2f}', f'difference at {m:g}':'–' if o is None else f'{o.difference:+.2f} [{o.lo:+.2f},\u00a0{o.hi:+.2f}]'}
     def line(part):
         o = part.iloc[0]
-        return {**o[labels], 'without':f'{o.without:.2f} ± {o.without_sd:.2f}', **{k:v for m in momenta for k,v in cells(part, m).items()}}
+        return {**o[labels], 'without':f'{o.without:.2f}\u00a0±\u00a0{o.without_sd:.2f}', **{k:v for m in momenta for k,v in cells(part, m).items()}}
     return pd.DataFrame([line(part) for _,part in table.groupby(labels, sort=False)])
 
 # %% ../nbs/06_paper.ipynb #fecec1f6
