@@ -165,7 +165,7 @@ def run(
         raise
     console.print(f"Measured: {path}. `finalbn results {name}` shows what it says.", highlight=False, soft_wrap=True)
 
-# %% ../nbs/08_cli.ipynb #5b6cf1c1
+# %% ../nbs/08_cli.ipynb #356aed0c
 def _summary(study, out):
     "A study's scores as people read them, beside the paper's where it has any"
     from finalbn_fastai.paper import as_read, beside_paper
@@ -176,7 +176,19 @@ def _summary(study, out):
         by = [k for k in study.settings if k!='final_bn' and k in rows and rows[k].nunique(dropna=False)>1]
         df = summary(rows, by)
     labels = [c for c in df if c not in 'score n failed without without_sd with_bn with_bn_sd difference lo hi better paper_without paper_with paper_difference table'.split()]
-    return {name: _narrow(as_read(part, labels)) for name,part in df.groupby('score', sort=False)}
+    df,labels = _short_labels(df, labels)
+    wide = len(labels)>1 and sum(df[c].astype(str).str.len().max()+1 for c in labels)>24
+    by = ['score',*(labels[1:] if wide else [])]
+    return {', '.join(filter(None, map(str, key))): _narrow(as_read(part, labels[:1] if wide else labels)) for key,part in df.groupby(by, sort=False)}
+
+def _short_labels(df, labels):
+    "As few columns as tell the rows apart; more than three become one, in words"
+    from finalbn_fastai.paper import in_words
+    for c in reversed(labels):
+        if not df.duplicated([*(rest := [l for l in labels if l!=c]), 'score']).any(): labels = rest
+    if len(labels)<=3: return df,labels
+    usual = {c:None if (v := df[c].mode(dropna=False)[0])!=v else v for c in labels}
+    return df.assign(what=in_words(df, usual)),['what']
 
 def _narrow(df):
     "A table for a terminal: the printed numbers in one column"
