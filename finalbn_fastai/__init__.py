@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/41_package.ipynb #83d6a7bf
+# %% ../nbs/41_package.ipynb #30a1e21f
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
     'study': ['Study', 'StudyError', 'append_rows', 'cores', 'estimate', 'get_study', 'missing', 'one_thread', 'pick_device', 'plan', 'provenance', 'read_rows',
               'results', 'results_folder', 'run_study', 'select', 'studies', 'summary'],
     'runs': ['LOSSES', 'STACKED', 'StepTimer', 'TestCurve', 'class_weights', 'digit_block', 'digit_grid', 'digit_net', 'digit_steps', 'fit_learner', 'keras_init',
-             'leaf_grid', 'leaf_steps', 'probabilities', 'reset_threshold', 'run_digits', 'run_heads', 'score_run', 'sigmoid_bce', 'softmax_bce', 'stacked_rows'],
+             'leaf_grid', 'leaf_steps', 'probabilities', 'reset_threshold', 'run_digits', 'run_heads', 'score_run', 'sigmoid_bce', 'softmax_bce', 'stacked_rows', 'temperature'],
     'paper': ['as_read', 'beside_paper', 'by_momentum', 'in_words', 'paper_scores', 'paper_table', 'printed', 'verdict'],
     'plots': ['curves', 'disagreements', 'effects', 'f1_curves', 'forest', 'margins'],
     'bench': ['bench_data', 'bench_digits', 'bench_engine', 'bench_heads'],

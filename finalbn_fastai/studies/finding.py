@@ -9,13 +9,13 @@ __all__ = ['finding', 'finding_sensitivity']
 from ..runs import leaf_grid, leaf_steps, run_heads
 from ..study import Study
 
-# %% ../../nbs/10_finding.ipynb #508b0694
+# %% ../../nbs/10_finding.ipynb #6df56a0e
 def _paper(t):
     "Where the paper prints this trial: Table 1"
     return (1, t['plant'].title()) if t['loss']=='CCE' and t['bias'] and t['momentum']==.01 else None
 
 _arch = ['efficientnet_lite0','vgg19']
-finding = Study('finding', run_heads, [leaf_grid(arch=_arch, loss=['CCE','weighted CCE'], bias=[True,False]), leaf_grid(arch=_arch, momentum=.1)],
+finding = Study('finding', run_heads, [leaf_grid(arch=_arch, lr=[1e-3,3e-3], loss=['CCE','weighted CCE'], bias=[True,False]), leaf_grid(arch=_arch, lr=[1e-3,3e-3], momentum=.1)],
                 about='Table 1: 1000 healthy and 10 diseased leaves, frozen body, weighted loss, output bias', steps=leaf_steps, like=('arch',), paper=_paper)
 
 # %% ../../nbs/10_finding.ipynb #d25579d0

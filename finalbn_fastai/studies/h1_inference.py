@@ -9,10 +9,10 @@ __all__ = ['h1_inference']
 from ..runs import leaf_grid, leaf_steps, run_heads
 from ..study import Study
 
-# %% ../../nbs/13_h1_inference.ipynb #8b7b89f2
+# %% ../../nbs/13_h1_inference.ipynb #cc9898ac
 def _paper(t):
     "Where the paper prints this trial: Table 4"
     return (4, t['plant'].title()) if t['momentum']==.01 else None
 
-h1_inference = Study('h1_inference', run_heads, leaf_grid(arch=['efficientnet_lite0','resnet34','vgg19'], momentum=[.01,.1], removed=True),
+h1_inference = Study('h1_inference', run_heads, leaf_grid(arch=['efficientnet_lite0','resnet34','vgg19'], lr=[1e-3,3e-3], momentum=[.01,.1], removed=True),
                      about='Table 4: the final BN taken away after training; frozen body', steps=leaf_steps, like=('arch',), paper=_paper)

@@ -9,6 +9,6 @@ __all__ = ['h2_ratio']
 from ..runs import leaf_grid, leaf_steps, run_heads
 from ..study import Study
 
-# %% ../../nbs/14_h2_ratio.ipynb #e5b26d8b
-h2_ratio = Study('h2_ratio', run_heads, leaf_grid(arch=['efficientnet_lite0','resnet34','vgg19'], n_unhealthy=list(range(5, 101, 5))),
+# %% ../../nbs/14_h2_ratio.ipynb #f7156ffb
+h2_ratio = Study('h2_ratio', run_heads, leaf_grid(arch=['efficientnet_lite0','resnet34','vgg19'], lr=3e-3, n_unhealthy=list(range(5, 101, 5))),
                  about='Figure 2a: 5 to 100 diseased leaves against 1000 healthy ones; frozen body', steps=leaf_steps, like=('arch',))

@@ -9,12 +9,12 @@ __all__ = ['SIZES', 'h3_batch_size']
 from ..runs import leaf_grid, leaf_steps, run_heads
 from ..study import Study
 
-# %% ../../nbs/15_h3_batch_size.ipynb #8dd5a8b5
+# %% ../../nbs/15_h3_batch_size.ipynb #1db93462
 SIZES = {8:1, 16:2, 32:5, 64:10, 128:21, 200:30, 300:50}                  # batch size to the epochs that make about 150 steps
 
 def _momentum(bs): return round(1-.01**(1/(10*(1010//bs))), 4)
 
 def _grids(**kw): return [*(leaf_grid(bs=b, **kw) for b in SIZES), *(leaf_grid(bs=b, epochs=e, **kw) for b,e in SIZES.items() if e!=10), *(leaf_grid(bs=b, momentum=_momentum(b), **kw) for b in SIZES)]
 
-h3_batch_size = Study('h3_batch_size', run_heads, _grids(arch=['efficientnet_lite0','resnet34','vgg19'], plant='apple'),
+h3_batch_size = Study('h3_batch_size', run_heads, _grids(arch=['efficientnet_lite0','resnet34','vgg19'], plant='apple', lr=[1e-3,3e-3]),
                       about='Figure 2b: batches of 8 to 300; equal epochs, equal steps, settled statistics; frozen body', steps=leaf_steps, like=('arch','bs'))
