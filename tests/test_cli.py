@@ -49,9 +49,9 @@ def test_no_command_shows_the_help(run):
 
 @pytest.mark.slow
 def test_interrupted(tmp_path):
-    "Ctrl-C: one line, exit code 130, and what was measured is kept"
+    "Ctrl-C: one line, exit code 130, and what was measured is kept; a shell that runs the tests in the background passes SIGINT on as ignored"
     args = [Path(sys.executable).parent/'finalbn', 'demo', '--seeds', '50', '--epochs', '20', '--out', tmp_path]
-    child = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.monotonic()+120
     while not (tmp_path/'demo.csv').exists() and time.monotonic()<deadline: time.sleep(.1)
     time.sleep(1)
