@@ -1,6 +1,5 @@
 "Studies: killed, interrupted, in company and on other machines, they end with the same rows"
-import os, random, signal, subprocess, sys, textwrap, time
-from pathlib import Path
+import os, subprocess, sys, textwrap, time
 import pandas as pd, pytest
 
 TOY = '''
