@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/41_package.ipynb #30a1e21f
+# %% ../nbs/41_package.ipynb #234b66c6
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
@@ -20,8 +20,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
     'networks': ['AsPhoto', 'cnn_net', 'fc_net', 'photo_net', 'small_resnet'],
     'replicas': ['NoValidation', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'ReplicaLinear', 'ReplicaLoader',
                  'ReplicaLoss', 'Replicas', 'replica_adam', 'replica_learner', 'replica_preds'],
-    'study': ['Study', 'StudyError', 'append_rows', 'cores', 'estimate', 'get_study', 'missing', 'one_thread', 'pick_device', 'plan', 'provenance', 'read_rows',
-              'results', 'results_folder', 'run_study', 'select', 'studies', 'summary'],
+    'study': ['Study', 'StudyError', 'all_studies', 'append_rows', 'cores', 'estimate', 'get_study', 'missing', 'one_thread', 'pick_device', 'plan', 'provenance', 'read_rows',
+              'results', 'results_folder', 'run_study', 'select', 'summary'],
     'runs': ['LOSSES', 'STACKED', 'StepTimer', 'TestCurve', 'class_weights', 'digit_block', 'digit_grid', 'digit_net', 'digit_steps', 'fit_learner', 'keras_init',
              'leaf_grid', 'leaf_steps', 'probabilities', 'reset_threshold', 'run_digits', 'run_heads', 'score_run', 'sigmoid_bce', 'softmax_bce', 'stacked_rows', 'temperature'],
     'paper': ['as_read', 'beside_paper', 'by_momentum', 'in_words', 'paper_scores', 'paper_table', 'printed', 'verdict'],

@@ -109,12 +109,12 @@ def _time(minutes):
     if minutes!=minutes: return '?'
     return f"{minutes*60:.0f} s" if minutes<2 else f"{minutes:.0f} min" if minutes<120 else f"{minutes/60:.1f} h"
 
-# %% ../nbs/08_cli.ipynb #fc0e7746
+# %% ../nbs/08_cli.ipynb #d27df52e
 def _list_studies(out, console):
     "Print what studies there are, and how much of each is measured"
     import pandas as pd
-    from finalbn_fastai.study import missing, studies
-    rows = [(n, f"{len(t)-len(missing(s, t, out/f'{n}.csv'))} of {len(t)}", s.about) for n,s in sorted(studies().items()) for t in [s.trials()]]
+    from finalbn_fastai.study import all_studies, missing
+    rows = [(n, f"{len(t)-len(missing(s, t, out/f'{n}.csv'))} of {len(t)}", s.about) for n,s in sorted(all_studies().items()) for t in [s.trials()]]
     _print_table(pd.DataFrame(rows, columns=['study','measured','what it is for']).set_index('study'), console, wrap=True)
 
 def _print_plan(plan, timed, scheduler, console):

@@ -23,7 +23,7 @@ from .metrics import paired_interval
 
 # %% auto #0
 __all__ = ['pick_device', 'provenance', 'one_thread', 'StudyError', 'Study', 'select', 'results_folder', 'read_rows',
-           'append_rows', 'cores', 'missing', 'run_study', 'estimate', 'plan', 'studies', 'get_study', 'results',
+           'append_rows', 'cores', 'missing', 'run_study', 'estimate', 'plan', 'all_studies', 'get_study', 'results',
            'summary']
 
 # %% ../nbs/05_study.ipynb #45cba0d8
@@ -364,8 +364,8 @@ def plan(
         r['to_do' if study.key(t) in todo else 'done'] += 1
     return pd.DataFrame(rows.values())
 
-# %% ../nbs/05_study.ipynb #6a0d5ba5
-def studies()->dict: # Name to `Study`
+# %% ../nbs/05_study.ipynb #726e9602
+def all_studies()->dict: # Name to `Study`
     "All studies of the book: those that its chapters export"
     try: package = import_module('finalbn_fastai.studies')
     except ModuleNotFoundError: return {}
@@ -374,7 +374,7 @@ def studies()->dict: # Name to `Study`
 
 def get_study(name:str)->Study:
     "One of the book's studies, by name"
-    if name not in (there := studies()): raise StudyError(f"no study {name!r}: there is {', '.join(there)}")
+    if name not in (there := all_studies()): raise StudyError(f"no study {name!r}: there is {', '.join(there)}")
     return there[name]
 
 # %% ../nbs/05_study.ipynb #c6dd8fc8
