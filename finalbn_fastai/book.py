@@ -29,16 +29,22 @@ def _apply_directives(cell):
     cell.metadata['tags'] = cell.metadata.get('tags', []) + tags
     if alt := found.get('fig-alt'): cell.metadata['mystnb'] = {'image': {'alt': alt, 'classes': found.get('fig-class', 'plot')}}
 
-# %% ../nbs/40_book.ipynb #85c92d71
+# %% ../nbs/40_book.ipynb #5a769a1b
+def _link_pages(cell):
+    "Links between notebooks that a cell has printed, as links between pages: Jupyter Book turns only those in the text"
+    for data in (o.data for o in cell.outputs if 'text/markdown' in o.get('data', {})):
+        data['text/markdown'] = re.sub(r'\]\((?!https?:)([\w./-]+)\.ipynb', r'](\1.html', data['text/markdown'])
+
+# %% ../nbs/40_book.ipynb #f58c01ef
 def read_notebook(
     text:str # A notebook file's content
 ): # `nbformat.NotebookNode`
-    "Read a notebook as Jupyter Book should see it: directives gone, hidden cells tagged, alt texts in place, outputs as stored"
+    "Read a notebook as Jupyter Book should see it: directives gone, hidden cells tagged, alt texts in place, outputs as stored but for their links to pages"
     import nbformat
     nb = nbformat.reads(text, as_version=4)
     nb.metadata.language_info = {'name':'python', 'pygments_lexer':'ipython3'}
     for cell in nb.cells:
-        if cell.cell_type=='code': _apply_directives(cell)
+        if cell.cell_type=='code': _apply_directives(cell); _link_pages(cell)
     return nb
 
 # %% ../nbs/40_book.ipynb #c3f5130f

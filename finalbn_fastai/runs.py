@@ -26,7 +26,8 @@ from .study import provenance
 # %% auto #0
 __all__ = ['LOSSES', 'STACKED', 'softmax_bce', 'sigmoid_bce', 'probabilities', 'score_run', 'StepTimer', 'TestCurve',
            'fit_learner', 'stacked_rows', 'digit_net', 'keras_init', 'run_digits', 'digit_block', 'digit_grid',
-           'digit_steps', 'leaf_grid', 'leaf_steps', 'class_weights', 'reset_threshold', 'temperature', 'run_heads']
+           'digit_steps', 'leaf_grid', 'leaf_steps', 'class_weights', 'reset_threshold', 'temperature', 'epoch_scores',
+           'run_heads']
 
 # %% ../nbs/06_runs.ipynb #0c22ab7f
 def softmax_bce(
@@ -89,13 +90,16 @@ class StepTimer(Callback):
             self.learn.step_seconds = float(np.median(np.diff(self.times)[2:]))
             raise CancelFitException
 
-# %% ../nbs/06_runs.ipynb #c9dbe6cc
+# %% ../nbs/06_runs.ipynb #d4798522
 class TestCurve(Callback):
-    "Scores every replica on its test set now and then: `learn.curve`, a list of (epoch, `(R,N,classes)` scores)"
-    def __init__(self, at): self.at = set(at)
+    "Scores every replica now and then: `learn.curve`, a list of (epoch, `(R,N,classes)` scores on the first part, on the second, ...)"
+    def __init__(self,
+        at, # Epochs, counted from 1
+        parts:tuple=(None,), # What to score on: each as `dls` of `replica_preds`; `None`: the loaders in the place of validation
+    ): self.at,self.parts = set(at),parts
     def before_fit(self): self.learn.curve = []
     def after_epoch(self):
-        if self.epoch+1 in self.at: self.learn.curve.append((self.epoch+1, replica_preds(self.learn)[0].cpu()))
+        if self.epoch+1 in self.at: self.learn.curve.append((self.epoch+1, *(replica_preds(self.learn, p)[0].cpu() for p in self.parts)))
 
 # %% ../nbs/06_runs.ipynb #c53e4505
 def fit_learner(
@@ -242,13 +246,13 @@ def digit_steps(
     items = n*len(_seq(trial['majority'])) + round(trial['ratio']*n)*len(_seq(trial['minority']))
     return trial['epochs']*(items//trial['bs'])
 
-# %% ../nbs/06_runs.ipynb #2f2a48b5
+# %% ../nbs/06_runs.ipynb #1e3dd3b5
 def leaf_grid(
     **settings # Lists of values, for what differs from the papers' choice
 )->dict: # For `Study`
-    "A grid of leaf trials on a frozen body: what is not given has one value, the papers' where they give one"
+    "A grid of leaf trials: what is not given has one value, the papers' where they give one; the body is frozen unless `body` says otherwise (`run_leaves`)"
     usual = dict(plant=['apple','pepper','tomato'], arch='efficientnet_lite0', final_bn=[False,True], loss='CCE', bias=True, n_unhealthy=10, epochs=10, lr=1e-3, bs=64,
-                 momentum=.01, affine=True, wd=.01, size=224, by_leaf=None, removed=None, calibrated=None)
+                 momentum=.01, affine=True, wd=.01, size=224, by_leaf=None, removed=None, calibrated=None, body=None, augment=None, mixup=None, by_epoch=None)
     if unknown := set(settings)-set(usual): raise ValueError(f"no leaf setting {sorted(unknown)[0]!r}: there is {', '.join(usual)}")
     return {k: v if isinstance(v, list) else [v] for k,v in {**usual, **settings}.items()}
 
@@ -314,7 +318,25 @@ def _calibrated(learn, dls):
     (z,y),(zv,yv) = ([t.cpu() for t in replica_preds(learn, part)] for part in ([d.test for d in dls], [d.valid for d in dls]))
     return [_believed(*o[:2], temperature(*o[2:])) if o[0].isfinite().all() and o[2].isfinite().all() else {} for o in zip(z, y, zv, yv)]
 
-# %% ../nbs/06_runs.ipynb #f9a5e5f5
+# %% ../nbs/06_runs.ipynb #12c8a2a2
+def epoch_scores(
+    curve:list, # One tuple an epoch: its number, `(N,2)` scores on the test set, `(M,2)` on the validation set
+    y:torch.Tensor, # `(N,)` classes of the test set, 1 the minority
+    y_valid:torch.Tensor, # `(M,)` classes of the validation set
+)->dict: # F1, precision and recall of both classes and `f1_macro`, each as `peak_...` and `chosen_...`, `peak_epoch` and `chosen_epoch`; `f1_curve`, the minority's F1 over the epochs as text
+    "What would be printed had one stopped at the epoch that is best on the test set (`peak_`), or at the one that is best on the validation set (`chosen_`)"
+    test,valid = [score_run(z, y) for _,z,_ in curve],[score_run(z, y_valid) for *_,z in curve]
+    best = dict(peak=max(range(len(curve)), key=lambda i: test[i]['f1_macro']), chosen=max(range(len(curve)), key=lambda i: (valid[i]['f1_macro'], -valid[i]['log_loss'])))
+    kept = [k for k in test[0] if k.startswith(('f1_','precision_','recall_'))]
+    return {**{f'{name}_{k}':v for name,i in best.items() for k,v in {'epoch':curve[i][0], **{k:test[i][k] for k in kept}}.items()}, 'f1_curve':' '.join(f"{c[0]}:{s['f1_minority']:.4f}" for c,s in zip(curve, test))}
+
+# %% ../nbs/06_runs.ipynb #dbc3d36c
+def _by_epoch(learn, dls):
+    "`epoch_scores` of each replica"
+    y,yv = ([d.dataset.tensors[1].cpu() for d in part] for part in ([d.test for d in dls], [d.valid for d in dls]))
+    return [epoch_scores([(e, z[r], zv[r]) for e,z,zv in learn.curve], y[r], yv[r]) if all(z[r].isfinite().all() and zv[r].isfinite().all() for _,z,zv in learn.curve) else {} for r in range(len(dls))]
+
+# %% ../nbs/06_runs.ipynb #f3d50a9c
 def run_heads(
     trials:list, # `dict`s of `leaf_grid` that differ in their seed only
     device:torch.device, # Where to train
@@ -326,8 +348,9 @@ def run_heads(
     dls = [feature_dls(t['plant'], _arch(t['arch']), t['size'], seed=o['seed'], bs=t['bs'], device=device, train=(1000,t['n_unhealthy']), by_leaf=bool(t['by_leaf'])) for o in trials]
     loss = partial(cross_entropy, weight=class_weights(dls[0].train.dataset.tensors[1])) if t['loss']=='weighted CCE' else LOSSES['softmax '+t['loss']]
     make = partial(bn_head, dls[0].n_features, 2, final_bn=t['final_bn'], momentum=t['momentum'], affine=t['affine'], bias=t['bias'], pool=False)
-    learn = fit_learner(replica_learner(make, dls, [o['seed'] for o in trials], loss, wd=t['wd']), t['epochs'], t['lr'], tick=tick, max_steps=max_steps)
+    curve = [TestCurve(range(1, t['epochs']+1), ([d.test for d in dls], [d.valid for d in dls]))] if t['by_epoch'] else []
+    learn = fit_learner(replica_learner(make, dls, [o['seed'] for o in trials], loss, wd=t['wd']), t['epochs'], t['lr'], tick=tick, max_steps=max_steps, cbs=curve)
     if max_steps is not None: return [dict(step_seconds=learn.step_seconds)]*len(trials)
     rows = stacked_rows(learn, 1, perf_counter()-start, [d.test for d in dls])
-    for f in [f for k,f in (('removed',_removed), ('calibrated',_calibrated)) if t[k]]: rows = [{**row, **more} for row,more in zip(rows, f(learn, dls))]
+    for f in [f for k,f in (('removed',_removed), ('calibrated',_calibrated), ('by_epoch',_by_epoch)) if t[k]]: rows = [{**row, **more} for row,more in zip(rows, f(learn, dls))]
     return rows
