@@ -5,10 +5,13 @@
 # %% auto #0
 __all__ = ['h2_ratio']
 
-# %% ../../nbs/14_h2_ratio.ipynb #2c9295a0
-from ..runs import leaf_grid, leaf_steps, run_heads
+# %% ../../nbs/14_h2_ratio.ipynb #db6682eb
+from ..finetune import leaf_block, run_leaves
+from ..runs import leaf_grid, leaf_steps
 from ..study import Study
 
-# %% ../../nbs/14_h2_ratio.ipynb #f7156ffb
-h2_ratio = Study('h2_ratio', run_heads, leaf_grid(arch=['efficientnet_lite0','resnet34','vgg19'], lr=3e-3, n_unhealthy=list(range(5, 101, 5))),
-                 about='Figure 2a: 5 to 100 diseased leaves against 1000 healthy ones; frozen body', steps=leaf_steps, like=('arch',))
+# %% ../../nbs/14_h2_ratio.ipynb #4b118de5
+def _grid(**kwargs): return leaf_grid(arch=['efficientnet_lite0','resnet34','vgg19'], lr=3e-3, n_unhealthy=list(range(5, 101, 5)), **kwargs)
+
+h2_ratio = Study('h2_ratio', run_leaves, [_grid(), _grid(plant='apple', size=64), _grid(plant='apple', size=[64,224], body='all')],
+                 about='Figure 2a: 5 to 100 diseased leaves against 1000 healthy ones; the body frozen, and not', steps=leaf_steps, block=leaf_block, like=('arch','size','body'))
