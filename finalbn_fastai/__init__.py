@@ -6,24 +6,25 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/41_package.ipynb #234b66c6
+# %% ../nbs/41_package.ipynb #ade72f77
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
     'head': ['FinalBN', 'FinalBNCheck', 'add_final_bn', 'bn_head', 'bn_learner', 'check_final_bn', 'drop_final_bn', 'final_bn',
              'fold_final_bn', 'recompute_stats'],
     'metrics': ['class_scores', 'minority', 'minority_f1', 'paired_interval', 'probability_scores'],
-    'data': ['Digits', 'FetchError', 'PLANTS', 'SOURCES', 'Source', 'cache_folder', 'data_folders', 'digit_dls', 'embedded_digits', 'fetch',
+    'data': ['Digits', 'FetchError', 'PLANTS', 'SOURCES', 'Source', 'cache_folder', 'class_photos', 'data_folders', 'digit_dls', 'embedded_digits', 'fetch',
              'fetch_plant', 'find_mnist', 'find_plant', 'image_array', 'imbalanced_split', 'leaf_dls', 'leaf_photos', 'leaf_tensors', 'mnist',
              'plantvillage', 'split_photos', 'unpack', 'whereabouts'],
-    'features': ['body_of', 'cached_features', 'efficientnet_lite0', 'extract', 'feature_dls', 'weights_hash'],
+    'features': ['body_of', 'cached_features', 'class_dls', 'efficientnet_lite0', 'extract', 'feature_dls', 'weights_hash'],
     'networks': ['AsPhoto', 'cnn_net', 'fc_net', 'photo_net', 'small_resnet'],
     'replicas': ['NoValidation', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'ReplicaLinear', 'ReplicaLoader',
                  'ReplicaLoss', 'Replicas', 'replica_adam', 'replica_learner', 'replica_preds'],
     'study': ['Study', 'StudyError', 'all_studies', 'append_rows', 'cores', 'estimate', 'get_study', 'missing', 'one_thread', 'pick_device', 'plan', 'provenance', 'read_rows',
               'results', 'results_folder', 'run_study', 'select', 'summary'],
-    'runs': ['LOSSES', 'STACKED', 'StepTimer', 'TestCurve', 'class_weights', 'digit_block', 'digit_grid', 'digit_net', 'digit_steps', 'fit_learner', 'keras_init',
-             'leaf_grid', 'leaf_steps', 'probabilities', 'reset_threshold', 'run_digits', 'run_heads', 'score_run', 'sigmoid_bce', 'softmax_bce', 'stacked_rows', 'temperature'],
+    'runs': ['LOSSES', 'STACKED', 'StepTimer', 'TestCurve', 'class_weights', 'digit_block', 'digit_grid', 'digit_net', 'digit_steps', 'epoch_scores', 'fit_learner', 'keras_init',
+             'leaf_grid', 'leaf_steps', 'probabilities', 'reset_threshold', 'run_classes', 'run_digits', 'run_heads', 'score_run', 'sigmoid_bce', 'softmax_bce', 'stacked_rows', 'temperature'],
+    'finetune': ['BODIES', 'image_dls', 'leaf_block', 'leaf_learner', 'run_leaves'],
     'paper': ['as_read', 'beside_paper', 'by_momentum', 'in_words', 'paper_scores', 'paper_table', 'printed', 'verdict'],
     'plots': ['curves', 'disagreements', 'effects', 'f1_curves', 'forest', 'margins'],
     'bench': ['bench_data', 'bench_digits', 'bench_engine', 'bench_heads'],
