@@ -207,7 +207,14 @@ class _FirstNaN(Callback):
     def after_loss(self):
         if self.training and not self.loss.isfinite(): self.step = self.train_iter; raise CancelFitException
 
-# %% ../nbs/06_runs.ipynb #0d55ff57
+# %% ../nbs/06_runs.ipynb #121180d8
+def _one_after_the_other(run, trials, device, tick, max_steps):
+    "Rows of trials that `run` trains alone; where only steps are timed, the first stands for all"
+    n = len(trials)
+    if max_steps is not None: return [run(trials[0], device, noop, max_steps)]*n
+    return [run(t, device, lambda f, i=i: tick((i+f)/n), None) for i,t in enumerate(trials)]
+
+# %% ../nbs/06_runs.ipynb #efc0921e
 def run_digits(
     trials:list, # `dict`s of `digit_grid` that differ in their seed only
     device:torch.device, # Where to train
@@ -216,9 +223,7 @@ def run_digits(
 )->list: # One row a trial
     "Imbalanced digits: train the networks of one setting, as replicas where they can be stacked, and score each on its balanced test set"
     if trials[0]['net'] in STACKED: return _digits_stacked(trials, device, tick, max_steps)
-    n = len(trials)
-    if max_steps is not None: return [_digits_alone(trials[0], device, noop, max_steps)]*n
-    return [_digits_alone(t, device, lambda f, i=i: tick((i+f)/n), None) for i,t in enumerate(trials)]
+    return _one_after_the_other(_digits_alone, trials, device, tick, max_steps)
 
 # %% ../nbs/06_runs.ipynb #09264e93
 def digit_block(
