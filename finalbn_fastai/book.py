@@ -35,16 +35,19 @@ def _link_pages(cell):
     for data in (o.data for o in cell.outputs if 'text/markdown' in o.get('data', {})):
         data['text/markdown'] = re.sub(r'\]\((?!https?:)([\w./-]+)\.ipynb', r'](\1.html', data['text/markdown'])
 
-# %% ../nbs/40_book.ipynb #f58c01ef
+# %% ../nbs/40_book.ipynb #2ff9b646
 def read_notebook(
-    text:str # A notebook file's content
+    text:str, # A notebook file's content
+    pages:bool=True, # Is it for a page? Then links to notebooks that a cell has printed become links to pages
 ): # `nbformat.NotebookNode`
-    "Read a notebook as Jupyter Book should see it: directives gone, hidden cells tagged, alt texts in place, outputs as stored but for their links to pages"
+    "Read a notebook as Jupyter Book should see it: directives gone, hidden cells tagged, alt texts in place, outputs as stored"
     import nbformat
     nb = nbformat.reads(text, as_version=4)
     nb.metadata.language_info = {'name':'python', 'pygments_lexer':'ipython3'}
     for cell in nb.cells:
-        if cell.cell_type=='code': _apply_directives(cell); _link_pages(cell)
+        if cell.cell_type!='code': continue
+        _apply_directives(cell)
+        if pages: _link_pages(cell)
     return nb
 
 # %% ../nbs/40_book.ipynb #c3f5130f
@@ -64,14 +67,14 @@ def _cell_md(cell):
     outs = [] if 'remove-output' in cell.metadata.tags else [_output_md(o) for o in cell.outputs]
     return '\n\n'.join(filter(None, [source, *outs]))
 
-# %% ../nbs/40_book.ipynb #a9d89060
+# %% ../nbs/40_book.ipynb #cdd50283
 def readme(
     nb:str='nbs/index.ipynb', # The cover of the book
     dest:str='README.md', # The file to write
 )->str: # What was written
     "Write the README from the cover: the same words, links to pages turned into links to notebooks"
     nb = Path(nb)
-    text = '\n\n'.join(filter(None, map(_cell_md, read_notebook(nb.read_text(encoding='utf-8')).cells))) + '\n'
+    text = '\n\n'.join(filter(None, map(_cell_md, read_notebook(nb.read_text(encoding='utf-8'), pages=False).cells))) + '\n'
     text = re.sub(r'\]\((?!https?:)([\w./-]+\.ipynb)', rf']({nb.parent.name}/\1', text)
     text = f"<!-- Made from {nb.as_posix()} by `make readme`: edit there. -->\n\n{text}"
     Path(dest).write_text(text, encoding='utf-8')
