@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/41_package.ipynb #ade72f77
+# %% ../nbs/41_package.ipynb #44317c37
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
              'fetch_plant', 'find_mnist', 'find_plant', 'image_array', 'imbalanced_split', 'leaf_dls', 'leaf_photos', 'leaf_tensors', 'mnist',
              'plantvillage', 'split_photos', 'unpack', 'whereabouts'],
     'features': ['body_of', 'cached_features', 'class_dls', 'efficientnet_lite0', 'extract', 'feature_dls', 'weights_hash'],
-    'networks': ['AsPhoto', 'cnn_net', 'fc_net', 'photo_net', 'small_resnet'],
+    'networks': ['AsPhoto', 'OnePixelConv2d', 'cnn_net', 'fc_net', 'for_one_pixel', 'photo_net', 'small_resnet'],
     'replicas': ['NoValidation', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'ReplicaLinear', 'ReplicaLoader',
                  'ReplicaLoss', 'Replicas', 'replica_adam', 'replica_learner', 'replica_preds'],
     'study': ['Study', 'StudyError', 'all_studies', 'append_rows', 'cores', 'estimate', 'get_study', 'missing', 'one_thread', 'pick_device', 'plan', 'provenance', 'read_rows',
@@ -26,7 +26,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={
              'leaf_grid', 'leaf_steps', 'probabilities', 'reset_threshold', 'run_classes', 'run_digits', 'run_heads', 'score_run', 'sigmoid_bce', 'softmax_bce', 'stacked_rows', 'temperature'],
     'finetune': ['BODIES', 'image_dls', 'leaf_block', 'leaf_learner', 'run_leaves'],
     'paper': ['as_read', 'beside_paper', 'by_momentum', 'in_words', 'paper_scores', 'paper_table', 'printed', 'verdict'],
-    'plots': ['curves', 'disagreements', 'effects', 'f1_curves', 'forest', 'margins'],
+    'plots': ['both_logits', 'curves', 'disagreements', 'effects', 'f1_curves', 'forest', 'margins'],
     'bench': ['bench_data', 'bench_digits', 'bench_engine', 'bench_heads'],
     'demo': ['check_demo', 'demo_figure', 'demo_rows', 'demo_run', 'demo_summary', 'demo_table', 'test_scores', 'train_digits'],
 })

@@ -7,7 +7,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 
 # %% auto #0
-__all__ = ['effects', 'forest', 'f1_curves', 'curves', 'margins', 'disagreements']
+__all__ = ['effects', 'forest', 'f1_curves', 'curves', 'margins', 'both_logits', 'disagreements']
 
 # %% ../nbs/07_plots.ipynb #828502ac
 def _bare(ax):
@@ -104,6 +104,22 @@ def margins(
         ax.set_yticks([0,1], [f'true {n}' for n in names])
         _bare(ax).spines['left'].set_visible(False)
     fig.supxlabel(xlabel, fontsize=10)
+    return fig
+
+# %% ../nbs/07_plots.ipynb #0850faee
+def both_logits(
+    scores:dict, # Title to (`(N,2)` scores, `(N,)` classes), one a panel
+    names:tuple=('majority','minority'), # Of the two classes
+):
+    "The two scores of each test image against each other: above the diagonal the network decides for the minority"
+    fig,axs = _figure(2.9, len(scores), width=max(5.6, 2.5*len(scores)), squeeze=False)
+    for ax,(title,(z,t)) in zip(axs[0], scores.items()):
+        z,t = np.asarray(z),np.asarray(t)
+        for c,name in enumerate(names): ax.scatter(*z[t==c].T, s=10 if len(t)<500 else 3, alpha=.7 if len(t)<500 else .4, lw=0, color=f'C{c}', label=f'true {name}', rasterized=True)
+        ax.axline((0, 0), slope=1, color='k', lw=1)
+        ax.set(title=title, xlabel=f'score of {names[0]}'); ax.set_aspect('equal', adjustable='datalim')
+        _bare(ax)
+    axs[0][0].set_ylabel(f'score of {names[1]}'); axs[0][0].legend(frameon=False, fontsize=8, markerscale=2, handletextpad=.1)
     return fig
 
 # %% ../nbs/07_plots.ipynb #62a93f81
