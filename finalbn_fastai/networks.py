@@ -64,7 +64,7 @@ class AsPhoto(nn.Module):
         if x.shape[-1]!=self.size: x = interpolate(x, (self.size, self.size), mode='bilinear', antialias=True)
         return (x.expand(-1, 3, -1, -1)-self.mean)/self.std
 
-# %% ../nbs/04_networks.ipynb #5caae2ef
+# %% ../nbs/04_networks.ipynb #e0351747
 class OnePixelConv2d(nn.Conv2d):
     "A 3x3 convolution that knows that on a map of one pixel all but its middle weights meet padding"
     def forward(self, x):
@@ -73,7 +73,7 @@ class OnePixelConv2d(nn.Conv2d):
 
 def for_one_pixel(
     body:nn.Module, # Changed in place: same parameters, same names
-    channels:int=256, # Convolutions of fewer gain nothing
+    channels:int=256, # Convolutions that take fewer stay as they are
 )->nn.Module: # The body itself
     "Let a body made for photographs lose no time in maps that small digits have shrunk to one pixel: the same scores but for rounding"
     for m in body.modules():
