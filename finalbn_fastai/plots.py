@@ -87,7 +87,11 @@ def curves(
     axs[0][0].legend(frameon=False, loc='lower right')
     return fig
 
-# %% ../nbs/07_plots.ipynb #3f22a0d3
+# %% ../nbs/07_plots.ipynb #b29c5030
+def _points(n):
+    "How to draw the points of `n` test images: smaller and paler where there are many"
+    return dict(s=10 if n<500 else 3, alpha=.7 if n<500 else .4, lw=0, rasterized=True)
+
 def margins(
     scores:dict, # Title to (`(N,2)` scores, `(N,)` classes), one a panel
     names:tuple=('majority','minority'), # Of the two classes
@@ -98,7 +102,7 @@ def margins(
     for ax,(title,(z,t)) in zip(axs[0], scores.items()):
         z,t = np.asarray(z),np.asarray(t)
         x,jitter = z[:,1]-z[:,0] if z.shape[1]>1 else z[:,0],np.random.default_rng(0).uniform(-.3, .3, len(t))
-        ax.scatter(x, t+jitter, c=np.where(t==1, 'C1', 'C0'), s=10 if len(t)<500 else 3, alpha=.7 if len(t)<500 else .4, lw=0, rasterized=True)
+        ax.scatter(x, t+jitter, c=np.where(t==1, 'C1', 'C0'), **_points(len(t)))
         ax.axvline(0, color='k', lw=1)
         ax.set(title=title)
         ax.set_yticks([0,1], [f'true {n}' for n in names])
@@ -106,7 +110,7 @@ def margins(
     fig.supxlabel(xlabel, fontsize=10)
     return fig
 
-# %% ../nbs/07_plots.ipynb #0850faee
+# %% ../nbs/07_plots.ipynb #735fa50f
 def both_logits(
     scores:dict, # Title to (`(N,2)` scores, `(N,)` classes), one a panel
     names:tuple=('majority','minority'), # Of the two classes
@@ -115,7 +119,7 @@ def both_logits(
     fig,axs = _figure(2.9, len(scores), width=max(5.6, 2.5*len(scores)), squeeze=False)
     for ax,(title,(z,t)) in zip(axs[0], scores.items()):
         z,t = np.asarray(z),np.asarray(t)
-        for c,name in enumerate(names): ax.scatter(*z[t==c].T, s=10 if len(t)<500 else 3, alpha=.7 if len(t)<500 else .4, lw=0, color=f'C{c}', label=f'true {name}', rasterized=True)
+        for c,name in enumerate(names): ax.scatter(*z[t==c].T, color=f'C{c}', label=f'true {name}', **_points(len(t)))
         ax.axline((0, 0), slope=1, color='k', lw=1)
         ax.set(title=title, xlabel=f'score of {names[0]}'); ax.set_aspect('equal', adjustable='datalim')
         _bare(ax)
