@@ -1,4 +1,4 @@
-"How readable the lines are: measures of notebooks and tests, and a table of them (`python tests/style_measures.py [repository]`)"
+"How readable the lines of notebooks and tests are: `python tests/style_measures.py [repository]` prints a table"
 import ast, io, json, re, sys, tokenize
 from pathlib import Path
 from statistics import quantiles
@@ -41,11 +41,12 @@ def says_something(statement):
 
 def count_expressions(statement):
     """
-    How many expressions one statement has: every `ast.expr` node of its own, the outermost one with all those inside it.
+    How many expressions one statement has: every `ast.expr` node of its own, outermost and inside.
 
-    `a = f(b) + 1` has six: `a`, the sum, the call, `f`, `b` and `1`. Names, constants, calls, attributes, subscripts, operators,
-    comprehensions, lambdas with their bodies, annotations, defaults and decorators count; names of keywords and parameters do not.
-    The statements of a body count for themselves: an `if` has its condition, a `def` its signature, a `try` nothing.
+    `a = f(b) + 1` has six: `a`, the sum, the call, `f`, `b` and `1`. Names, constants, calls, attributes, subscripts,
+    operators, comprehensions, lambdas with their bodies, annotations, defaults and decorators count; the names of
+    keywords and parameters do not. The statements of a body count for themselves: an `if` has its condition, a `def`
+    its signature.
     """
     def inside(node):
         own = [c for c in ast.iter_child_nodes(node) if not isinstance(c, ast.stmt)]
@@ -59,14 +60,15 @@ def count_fors(comprehension):
 
 
 def measure(sources):
-    "What is counted in a list of sources: their lines and semicolons; numbers for each comprehension, statement and function"
+    "What is counted in sources: lines, semicolons, and a number for each comprehension, statement and function"
     found = dict(lines=[], semicolons=0, comprehensions=[], expressions=[], functions=[])
     for source in map(without_magics, sources):
         found['lines'] += code_lines(source)
         found['semicolons'] += semicolons(source)
         for node in ast.walk(ast.parse(source)):
+            is_statement = isinstance(node, ast.stmt) and says_something(node)
+            if is_statement: found['expressions'].append(count_expressions(node))
             if isinstance(node, COMPREHENSIONS): found['comprehensions'].append(count_fors(node))
-            if isinstance(node, ast.stmt) and says_something(node): found['expressions'].append(count_expressions(node))
             if isinstance(node, FUNCTIONS): found['functions'].append((node.end_lineno-node.lineno+1, node.name))
     return found
 
@@ -104,7 +106,8 @@ def test_sources(root=ROOT):
 
 def module_sizes(root=ROOT):
     "The exported lines of each notebook that makes a module, by its file's name"
-    sizes = {nb.name: sum(len(code_lines(s)) for s in code_cells(nb, exported=True)) for nb in notebooks(root)}
+    def size(nb): return len(code_lines('\n'.join(code_cells(nb, exported=True))))
+    sizes = {nb.name: size(nb) for nb in notebooks(root)}
     return {name: n for name,n in sizes.items() if n}
 
 
@@ -115,33 +118,41 @@ def names_in_face(root=ROOT):
     return len(finalbn_fastai.__all__)
 
 
-def rows(found):
-    "The measures of one column of the table, by what they are called"
+def in_row(values, percentiles):
+    "Percentiles as one cell of the table"
+    return ' / '.join(f'{percentile(values, p):.0f}' for p in percentiles)
+
+
+def column(found):
+    "One column of the table: what is shown of each measure, by its name"
     lengths = [n for n,_ in found['functions']]
-    longest, name = max(found['functions'])
+    longest,name = max(found['functions'])
+    share_wide = len(wide(found))/len(found['lines'])
     return {
         'code lines': len(found['lines']),
-        'over 120 characters': f"{len(wide(found))/len(found['lines']):.1%}",
+        'over 120 characters': f'{share_wide:.1%}',
         'semicolons': found['semicolons'],
         'comprehensions with two `for`s or more': f'{double_share(found):.1%}',
-        'expressions a statement, 90 % / 99 %': ' / '.join(f"{percentile(found['expressions'], p):.0f}" for p in (90, 99)),
-        'function length, median / 90 %': ' / '.join(f'{percentile(lengths, p):.0f}' for p in (50, 90)),
+        'expressions in a statement, 90 % / 99 %': in_row(found['expressions'], (90, 99)),
+        'function length, median / 90 %': in_row(lengths, (50, 90)),
         'longest function': f'{longest} ({name})',
     }
 
 
 def table(root=ROOT):
     "All measures as a Markdown table"
-    kinds = {'exported': notebook_sources(root, exported=True), 'all cells': notebook_sources(root), 'tests': test_sources(root)}
-    columns = {kind: rows(measure(sources)) for kind,sources in kinds.items()}
+    exported,cells,tests = notebook_sources(root, exported=True),notebook_sources(root),test_sources(root)
+    columns = [column(measure(sources)) for sources in (exported, cells, tests)]
     sizes = module_sizes(root)
     largest = max(sizes, key=sizes.get)
-    table = [['measure', *columns], ['---']*4]
-    table += [[name, *(column[name] for column in columns.values())] for name in columns['tests']]
-    table += [['modules', len(sizes), '', ''],
-              ['largest module, lines', f'{sizes[largest]} ({largest})', '', ''],
-              ["names in the package's face", names_in_face(root), '', '']]
-    return '\n'.join('| ' + ' | '.join(map(str, row)) + ' |' for row in table)
+    rows = [['measure', 'exported', 'all cells', 'tests'], ['---']*4]
+    rows += [[name, *(c[name] for c in columns)] for name in columns[0]]
+    rows += [['modules', len(sizes), '', ''],
+             ['largest module, lines', f'{sizes[largest]} ({largest})', '', ''],
+             ["names in the package's face", names_in_face(root), '', '']]
+    return '\n'.join('| ' + ' | '.join(map(str, row)) + ' |' for row in rows)
 
 
-if __name__=='__main__': print(table(Path(sys.argv[1]).resolve() if sys.argv[1:] else ROOT))
+if __name__=='__main__':
+    where = Path(sys.argv[1]).resolve() if sys.argv[1:] else ROOT
+    print(table(where))

@@ -1,6 +1,5 @@
 "One idea a line, measured: what the linters cannot say of notebooks and tests (`style_measures.py` prints the numbers)"
-import ast
-import pytest
+import ast, pytest
 import style_measures as sm
 
 
@@ -48,8 +47,9 @@ def test_expressions_are_counted(source, n):
 
 def test_measures():
     "What must be found is found, and what looks like it is not"
-    source = "!pip install x\na = 1; b = ';'\nc = [[d for d in e] for e in f]\ng = {h for h in a}\nimport i\n\n" + '#'*121
-    found = sm.measure([source])
+    comprehensions = ['c = [[d for d in e] for e in f]', 'g = {h for h in a}']
+    lines = ['!pip install x', "a = 1; b = ';'", *comprehensions, 'import i', '', '#'*121]
+    found = sm.measure(['\n'.join(lines)])
     assert found['semicolons']==1
     assert found['comprehensions']==[2, 1, 1] and sm.double_share(found)==1/3
     assert sm.wide(found)==['#'*121]
