@@ -31,7 +31,7 @@ def loaders():
 def folded_and_loaded(dls, folder):
     "The same predictions after folding, and after export and load"
     learn = bn_learner(dls, resnet18, pretrained=False, metrics=minority_f1(dls), path=folder)
-    with learn.no_bar():
+    with learn.no_bar(), learn.no_logging():
         learn.fit_one_cycle(1)
         recompute_stats(learn)
         before = learn.get_preds()[0]
@@ -48,7 +48,7 @@ def own_network(dls):
     "The callback puts the layer on a network of the user's own"
     net = nn.Sequential(nn.Flatten(), nn.Linear(3*32*32, 2))
     own = Learner(dls, net, loss_func=CrossEntropyLossFlat(), cbs=FinalBN())
-    with own.no_bar(): own.fit(1)
+    with own.no_bar(), own.no_logging(): own.fit(1)
     assert final_bn(own) is own.model[-1]
 
 
