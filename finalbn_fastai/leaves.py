@@ -4,7 +4,8 @@
 
 # %% ../nbs/02b_leaves.ipynb #9b2f9b97
 from __future__ import annotations
-import json, re
+import hashlib, json, re
+from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from filelock import FileLock
@@ -15,8 +16,8 @@ from fastai.vision.data import ImageBlock
 from .data import SOURCES, data_folders, fetch, image_array, images_in, unpack
 
 # %% auto #0
-__all__ = ['PLANTS', 'parse_class', 'split_photos', 'find_plant', 'fetch_plant', 'leaf_photos', 'plantvillage', 'class_photos',
-           'leaf_dls', 'leaf_tensors', 'where_leaves']
+__all__ = ['PLANTS', 'parse_class', 'split_photos', 'find_plant', 'fetch_plant', 'leaf_photos', 'plantvillage',
+           'pool_fingerprint', 'class_photos', 'leaf_dls', 'leaf_tensors', 'where_leaves']
 
 # %% ../nbs/02b_leaves.ipynb #65531edf
 PLANTS = 'apple','pepper','tomato'
@@ -184,6 +185,18 @@ def plantvillage(
         raise ValueError(f"which photographs show the same leaf is not known for {plant}: "
                          f"no leaf_groups_{plant}.json beside its folders; use pepper, or by_leaf=False")
     return split_photos(photos, seed, train, valid, test, by_leaf)
+
+# %% ../nbs/02b_leaves.ipynb #d584bc03
+@lru_cache
+def pool_fingerprint(
+    plant:str # `'apple'`, `'pepper'` or `'tomato'`
+)->str: # Such as `'1467 1f0e3dad9990'`
+    "How many photographs of a plant there are, and a hash of their sorted names and bytes: what a row was drawn from"
+    h,files = hashlib.sha256(),[Path(f) for f in leaf_photos(plant).file]
+    for name,f in sorted((f'{f.parent.name}/{f.name}'.lower(), f) for f in files):
+        h.update(name.encode())
+        h.update(hashlib.sha256(f.read_bytes()).digest())
+    return f'{len(files)} {h.hexdigest()[:12]}'
 
 # %% ../nbs/02b_leaves.ipynb #ac369c3f
 def _named_classes(folder):

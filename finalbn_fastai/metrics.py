@@ -5,16 +5,20 @@
 # %% ../nbs/01_metrics.ipynb #c909ade1
 from __future__ import annotations
 import numpy as np, pandas as pd
+from scipy.optimize import minimize_scalar
 from scipy.stats import bootstrap
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
-from sklearn.metrics import precision_recall_curve, precision_recall_fscore_support
+from sklearn.metrics import precision_recall_curve, precision_recall_fscore_support, roc_curve
 from torchmetrics.functional.classification import binary_calibration_error
 import torch
+from torch.nn.functional import cross_entropy
 from fastai.metrics import F1Score
 from .head import item_labels
 
 # %% auto #0
-__all__ = ['class_scores', 'probability_scores', 'minority', 'minority_f1', 'paired_interval']
+__all__ = ['class_scores', 'probability_scores', 'minority', 'minority_f1', 'paired_interval', 'probabilities', 'class_roles',
+           'score_run', 'youden_threshold', 'reset_threshold', 'temperature', 'calibration_scores', 'curve_text',
+           'epoch_scores']
 
 # %% ../nbs/01_metrics.ipynb #2ca0a3f5
 def class_scores(
@@ -89,3 +93,114 @@ def paired_interval(
     res = bootstrap((d,), np.mean, confidence_level=level, n_resamples=n_resamples, method='percentile',
                     rng=np.random.default_rng(seed))
     return d.mean(),*res.confidence_interval
+
+# %% ../nbs/01_metrics.ipynb #891e3bb1
+def probabilities(
+    z:torch.Tensor # `(...,classes)` scores, or `(...,1)` of a sigmoid
+)->torch.Tensor: # `(...,classes)`, which sum to 1
+    "What the scores say, as a probability a class"
+    if z.shape[-1]>1: return z.softmax(-1)
+    p = z.sigmoid()
+    return torch.cat([1-p, p], -1)
+
+# %% ../nbs/01_metrics.ipynb #701dcebf
+def class_roles(
+    n_majority:int, # How many classes are common
+    n_minority:int=1, # How many are rare
+)->list: # `'majority'`, `'majority2'`, ..., `'minority'`, `'minority2'`, ...
+    "Names of the classes in the order of the targets"
+    def numbered(role, n): return [f"{role}{i+1 if i else ''}" for i in range(n)]
+    return numbered('majority', n_majority)+numbered('minority', n_minority)
+
+# %% ../nbs/01_metrics.ipynb #765dc075
+def score_run(
+    z:torch.Tensor, # `(N,classes)` scores on the test set, or `(N,1)`
+    y:torch.Tensor, # `(N,)` classes, those of the majority first
+    n_minority:int=1, # How many of the classes are rare
+)->dict: # f1_, precision_, recall_ of each role, f1_macro; for two classes `probability_scores` of the minority too
+    "Everything that is kept of one run"
+    z,y = z.float().cpu(),y.cpu()
+    p = probabilities(z)
+    n_majority = p.shape[1]-n_minority
+    names = class_roles(n_majority, n_minority)
+    scores,row = class_scores(y, p.argmax(1), names),{}
+    for c in names[n_majority:]+names[:n_majority]:
+        for m in ('f1','precision','recall'): row[f'{m}_{c}'] = scores.loc[c, m]
+    row['f1_macro'] = scores.f1.mean()
+    return {**row, **probability_scores(y, p[:,1])} if p.shape[1]==2 else row
+
+# %% ../nbs/01_metrics.ipynb #ace35761
+def youden_threshold(
+    d:np.ndarray, # `(N,)` scores of class 1 minus scores of class 0
+    y, # `(N,)` zeros and ones
+)->float: # In the units of `d`, half-way to the next lower score
+    "The threshold at the largest true minus false positive rate (Youden's J); the median where no score decides"
+    fpr,tpr,at = roc_curve(y, d, drop_intermediate=False)
+    best = at[int(np.argmax(tpr-fpr))]
+    below = d[d<best]
+    if not len(below) or not np.isfinite(best): return float(np.median(d))
+    return (best+below.max())/2
+
+def reset_threshold(
+    z:torch.Tensor, # `(N,2)` scores to judge
+    z_valid:torch.Tensor, # `(M,2)` scores of the validation set
+    y_valid:torch.Tensor, # `(M,)` classes, 1 the minority
+)->torch.Tensor: # `z`, the second score shifted so that the decision lies where the validation set has it
+    "Set the threshold between two classes on the validation set, by `youden_threshold`"
+    at = youden_threshold((z_valid[:,1]-z_valid[:,0]).double().numpy(), y_valid)
+    return z-torch.tensor([0., at], dtype=z.dtype)
+
+# %% ../nbs/01_metrics.ipynb #445924b8
+def temperature(
+    z_valid:torch.Tensor, # `(M,classes)` scores of the validation set
+    y_valid:torch.Tensor, # `(M,)` classes
+)->float: # What to divide scores by: above 1 if the network is too sure of itself; 0.01 to 100
+    "The temperature that makes the validation set most likely (Guo et al. 2017)"
+    z = z_valid.double()
+    def loss(t): return cross_entropy(z/10**t, y_valid).item()
+    return 10**minimize_scalar(loss, bounds=(-2, 2), method='bounded').x
+
+# %% ../nbs/01_metrics.ipynb #8f3926fe
+def _calibration(z, y, name, times):
+    "Log loss and calibration error, each image counted so many times"
+    p = probabilities(z)[:,1].repeat_interleave(times)
+    scores = probability_scores(y.repeat_interleave(times), p)
+    return {f'{k}_{name}':scores[k] for k in ('log_loss','ece')}
+
+def calibration_scores(
+    z:torch.Tensor, # `(N,2)` scores on the test set
+    y:torch.Tensor, # `(N,)` classes, 1 the minority
+    t:float, # From `temperature`
+)->dict: # temperature; log_loss_ (nats) and ece_ (0 to 1) `scaled`, `99` and `99_scaled`
+    "How far the probabilities of a run can be believed: as they are and at temperature `t`, balanced and at 99:1"
+    once,often = torch.ones_like(y),torch.where(y==0, 99, 1)
+    return {'temperature':t, **_calibration(z/t, y, 'scaled', once), **_calibration(z, y, '99', often),
+            **_calibration(z/t, y, '99_scaled', often)}
+
+# %% ../nbs/01_metrics.ipynb #12c8a2a2
+def curve_text(
+    epochs, # Numbers of the epochs
+    f1, # F1 of the minority after each
+)->str: # `'1:0.2500 2:0.5000'`
+    "A curve over the epochs as a row keeps it"
+    return ' '.join(f'{e}:{f:.4f}' for e,f in zip(epochs, f1))
+
+def _best(scores, key):
+    "Where `key` of the scores is largest, the first of equals"
+    return max(range(len(scores)), key=lambda i: key(scores[i]))
+
+def epoch_scores(
+    curve:list, # One tuple an epoch: its number, `(N,2)` scores on the test set, `(M,2)` on the validation set
+    y:torch.Tensor, # `(N,)` classes of the test set, 1 the minority
+    y_valid:torch.Tensor, # `(M,)` classes of the validation set
+)->dict: # epoch, F1, precision, recall of both classes and f1_macro, as `peak_...` and `chosen_...`; `f1_curve`
+    "The scores at the epoch best on the test set (`peak_`), and at the one best on the validation set (`chosen_`)"
+    epochs = [e for e,*_ in curve]
+    test,valid = [score_run(z, y) for _,z,_ in curve],[score_run(z, y_valid) for *_,z in curve]
+    chosen = _best(valid, lambda s: (s['f1_macro'], -s['log_loss']))
+    best = dict(peak=_best(test, lambda s: s['f1_macro']), chosen=chosen)
+    res = {}
+    for name,i in best.items():
+        res[f'{name}_epoch'] = epochs[i]
+        res.update({f'{name}_{k}':v for k,v in test[i].items() if k.startswith(('f1_','precision_','recall_'))})
+    return {**res, 'f1_curve':curve_text(epochs, [s['f1_minority'] for s in test])}
