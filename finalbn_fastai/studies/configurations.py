@@ -6,7 +6,7 @@
 __all__ = ['SWITCHES', 'configurations', 'switched_on']
 
 # %% ../../nbs/12_configurations.ipynb #cc7932de
-from ..leaf_runs import LEAVES, run_leaves
+from ..leaf_runs import LEAVES
 from ..study import Study
 
 # %% ../../nbs/12_configurations.ipynb #79c82cbf
