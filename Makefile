@@ -9,7 +9,7 @@ export PYTHONWARNINGS ?= ignore
 # The real data, if there is a folder that has them: cells and tests that need them run only then
 export FINALBN_DATA := $(if $(FINALBN_DATA),$(abspath $(FINALBN_DATA)))
 
-.PHONY: help install book html test export readme run-notebooks clean
+.PHONY: help install book html lint test export readme run-notebooks clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -37,7 +37,11 @@ html: $(READY) ## build the book from the committed outputs, nothing trained
 	@test -f _build/html/index.html || { echo "The book was not built: index.html is missing"; exit 1; }
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
-test: html ## every test: beside the code, the command line, the packaging, the built book
+lint: $(READY) ## the linters over the notebooks and the tests
+	ruff check nbs tests setup.py
+	chkstyle nbs tests
+
+test: lint html ## every test: the linters, beside the code, the command line, the packaging, the built book
 	nbdev_test --n_workers 2 --flags "slow offline $(if $(FINALBN_DATA),data)"
 	pytest
 

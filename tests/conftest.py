@@ -1,5 +1,5 @@
 "What the tests share: where things are, and how to run a command"
-import subprocess, sys
+import shutil, subprocess, sys
 from pathlib import Path
 import pytest
 
@@ -17,16 +17,42 @@ def root():
 def run():
     "Run a command of this environment and return the finished process, its output as text"
     def _run(*args, **kwargs):
-        exe = BIN/args[0]
-        return subprocess.run([str(exe if exe.exists() else args[0]), *map(str, args[1:])], capture_output=True, text=True, **kwargs)
+        command,*rest = map(str, args)
+        if (BIN/command).exists(): command = str(BIN/command)
+        return subprocess.run([command, *rest], capture_output=True, text=True, **kwargs)
     return _run
 
 
 @pytest.fixture(scope='session')
-def tracked(root):
+def tracked(root, run):
     "The files that belong to the repository: tracked, or new and not ignored"
-    out = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=root, capture_output=True, text=True, check=True).stdout
-    return [Path(f) for f in out.splitlines() if (root/f).exists()]
+    done = run('git', 'ls-files', '-co', '--exclude-standard', cwd=root)
+    assert done.returncode==0, done.stderr
+    return [Path(f) for f in done.stdout.splitlines() if (root/f).exists()]
+
+
+@pytest.fixture(scope='module')
+def copy(root, tracked, tmp_path_factory):
+    "The repository's files, copied: nothing that was built beside them"
+    dest = tmp_path_factory.mktemp('copy')
+    for f in tracked:
+        (dest/f).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root/f, dest/f)
+    return dest
+
+
+@pytest.fixture(scope='session')
+def toc(root):
+    "The pages that the table of contents names, the cover first"
+    from sphinx_external_toc.parsing import parse_toc_yaml
+    return list(parse_toc_yaml(root/'_toc.yml'))
+
+
+@pytest.fixture(scope='session')
+def demo(root):
+    "The name of the chapter that `make book` trains, whatever its number"
+    page, = (root/'nbs').glob('*_demo.ipynb')
+    return page.stem
 
 
 @pytest.fixture(scope='session')

@@ -1,7 +1,7 @@
 "The built book: its files, then its pages in a browser"
 import functools, http.server, os, shutil, threading
 from urllib.parse import unquote, urldefrag, urljoin
-import pytest, yaml
+import pytest
 from bs4 import BeautifulSoup
 
 
@@ -10,13 +10,6 @@ def pages(html):
     "Every page with its soup, by its path below the book's folder"
     return {p.relative_to(html).as_posix(): BeautifulSoup(p.read_text(encoding='utf-8'), 'html.parser')
             for p in html.rglob('*.html') if '_static' not in p.parts}
-
-
-@pytest.fixture(scope='module')
-def toc(root):
-    "The pages that the table of contents names, the cover first"
-    toc = yaml.safe_load((root/'_toc.yml').read_text())
-    return [toc['root'], *(c['file'] for part in toc['parts'] for c in part['chapters'])]
 
 
 def test_every_page_is_built_and_reachable(pages, toc):
@@ -29,13 +22,18 @@ def test_every_page_is_built_and_reachable(pages, toc):
 
 
 def test_start_page_leads_to_the_cover(pages, toc):
+    "Who opens the folder sees the cover"
     assert toc[0] in str(pages['index.html'])
 
 
 def test_no_directives(pages):
     "No `#|` of nbdev's is printed: no line of any code block begins with one"
-    lines = [(n, l) for n,soup in pages.items() for pre in soup.select('pre') for l in pre.get_text().splitlines()]
-    assert len(lines) > 100 and not [l for l in lines if l[1].startswith('#|')]
+    lines = []
+    for name,soup in pages.items():
+        blocks = '\n'.join(pre.get_text() for pre in soup.select('pre'))
+        lines += [(name, line) for line in blocks.splitlines()]
+    assert len(lines) > 100
+    assert not [line for line in lines if line[1].startswith('#|')]
 
 
 def test_no_broken_internal_link(html, pages):
@@ -47,29 +45,43 @@ def test_no_broken_internal_link(html, pages):
             if url.startswith(('http:', 'https:', 'mailto:', 'data:', 'javascript:')): continue
             path,anchor = urldefrag(urljoin(name, url))
             path = unquote(path).split('?')[0] or name
-            if not (html/path).exists(): broken.append(f'{name}: {url}')
-            elif anchor and path in pages and not pages[path].find(id=unquote(anchor)): broken.append(f'{name}: {url} (no such anchor)')
+            if not (html/path).exists():
+                broken.append(f'{name}: {url}')
+                continue
+            lost = anchor and path in pages and not pages[path].find(id=unquote(anchor))
+            if lost: broken.append(f'{name}: {url} (no such anchor)')
     assert not broken
+
+
+def is_silent(img):
+    "Does a picture have no words, or only its file's name?"
+    alt = img.get('alt', '')
+    return len(alt)<20 or alt==img['src']
 
 
 def test_pictures_have_alt_text(pages):
     "Every figure of a page's body says in words what it shows"
-    silent = [f"{n}: {img['src']}" for n,soup in pages.items() for img in soup.select('article img') if len(img.get('alt', ''))<20 or img['alt']==img['src']]
-    assert not silent
+    silent = {}
+    for name,soup in pages.items():
+        pictures = soup.select('article img')
+        silent[name] = [img['src'] for img in pictures if is_silent(img)]
+    assert not any(silent.values()), silent
 
 
-def test_papers_are_cited(pages):
+def test_papers_are_cited(pages, demo):
     "Citations lead to the bibliography"
-    text = pages['nbs/09_demo.html'].get_text()
+    page = pages[f'nbs/{demo}.html']
+    text = page.get_text()
     assert 'Kocaman' in text and '2021' in text
-    assert pages['nbs/09_demo.html'].select('a[href*="references.html#"]')
+    assert page.select('a[href*="references.html#"]')
     assert '2109.09016' in pages['nbs/references.html'].get_text()
 
 
-def test_outputs_are_there(pages):
+def test_outputs_are_there(pages, demo):
     "The chapter shows what its cells printed"
-    demo = pages['nbs/09_demo.html']
-    assert demo.select('article img') and 'without final BN' in demo.get_text() and demo.select('article table')
+    page = pages[f'nbs/{demo}.html']
+    assert page.select('article img') and page.select('article table')
+    assert 'without final BN' in page.get_text()
 
 
 @pytest.fixture(scope='module')
@@ -86,20 +98,24 @@ def site(html):
 @pytest.fixture(scope='module')
 def browser():
     "Headless Chromium: the one of `CHROMIUM`, or the system's"
-    exe = os.environ.get('CHROMIUM') or shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+    installed = map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))
+    exe = os.environ.get('CHROMIUM') or next(filter(None, installed), None)
     if not exe: pytest.skip('no Chromium here: install it, or name it in CHROMIUM')
     from playwright.sync_api import sync_playwright
+    quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync']
     with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=exe, args=['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync'])
+        browser = p.chromium.launch(executable_path=exe, args=['--no-sandbox', '--disable-gpu', *quiet])
         yield browser
         browser.close()
 
 
 def open_page(browser, url, **kwargs):
-    "A new page at `url`; what it asks of other hosts is refused, as on a train, and kept in `refused`"
+    "A new page at `url`; what it asks of other hosts is refused, as on a train, and kept in `page.refused`"
     page = browser.new_context(**kwargs).new_page()
     page.refused = []
-    def refuse(route): page.refused.append(route.request.url); route.abort()
+    def refuse(route):
+        page.refused.append(route.request.url)
+        route.abort()
     page.route(lambda u: not u.startswith('http://127.0.0.1'), refuse)
     page.goto(url, wait_until='load')
     return page
@@ -109,22 +125,32 @@ def test_search_finds_the_layer(browser, site):
     "The book's own search, typed and answered"
     page = open_page(browser, f'{site}/search.html?q=fold_final_bn')
     page.wait_for_selector('ul.search li a', timeout=20_000)
-    assert any('00_head' in a.get_attribute('href') for a in page.query_selector_all('ul.search li a'))
+    found = [a.get_attribute('href') for a in page.query_selector_all('ul.search li a')]
+    assert any('00_head' in href for href in found)
     page.context.close()
 
 
+LUMINANCE = """what => {
+    let element = document.querySelector('article p')
+    let color = getComputedStyle(element)[what]
+    const transparent = () => /, 0\\)$|transparent/.test(color)
+    while (what=='backgroundColor' && transparent() && element.parentElement) {
+        element = element.parentElement
+        color = getComputedStyle(element)[what]
+    }
+    const [r,g,b] = color.match(/[\\d.]+/g).map(Number)
+    return (.2126*r + .7152*g + .0722*b)/255
+}"""
+
+
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_light_and_dark(browser, site, scheme):
+def test_light_and_dark(browser, site, demo, scheme):
     "The page follows the reader's light or dark mode, with readable contrast"
-    page = open_page(browser, f'{site}/nbs/09_demo.html', color_scheme=scheme)
+    page = open_page(browser, f'{site}/nbs/{demo}.html', color_scheme=scheme)
     assert page.evaluate("document.documentElement.dataset.theme")==scheme
-    def luminance(what): return page.evaluate("""what => {
-        const e = document.querySelector('article p'); let n = e, c;
-        if (what=='color') c = getComputedStyle(e).color;
-        else do { c = getComputedStyle(n).backgroundColor; n = n.parentElement } while (n && /, 0\\)$|transparent/.test(c));
-        const [r,g,b] = c.match(/[\\d.]+/g).map(Number); return (.2126*r + .7152*g + .0722*b)/255 }""", what)
-    text,back = luminance('color'),luminance('backgroundColor')
-    assert text < .3 < .8 < back if scheme=='light' else back < .3 < .7 < text
+    text,back = (page.evaluate(LUMINANCE, what) for what in ('color', 'backgroundColor'))
+    if scheme=='light': assert text < .3 and back > .8
+    else: assert back < .3 and text > .7
     page.context.close()
 
 

@@ -6,9 +6,11 @@ import pandas as pd, pytest
 
 def test_help_needs_no_torch(run):
     "`--help` answers without importing PyTorch, and names the commands"
-    done = run('python', '-X', 'importtime', '-c', "from finalbn_fastai.cli import main; main(['--help'])")
+    script = "from finalbn_fastai.cli import main\nmain(['--help'])"
+    done = run('python', '-X', 'importtime', '-c', script)
     assert done.returncode==0 and 'demo' in done.stdout
-    imported = {line.split('|')[-1].strip() for line in done.stderr.splitlines() if line.startswith('import time')}
+    times = [line for line in done.stderr.splitlines() if line.startswith('import time')]
+    imported = {line.split('|')[-1].strip() for line in times}
     assert 'typer' in imported
     assert not imported & {'torch', 'fastai', 'pandas', 'numpy', 'matplotlib'}
 
@@ -36,12 +38,14 @@ def test_wrong_values_get_one_line(run, tmp_path, args, words):
 
 
 def test_out_is_a_file(run, tmp_path):
+    "One line too where a file has the name of the folder"
     (tmp_path/'taken').write_text('x')
     done = run('finalbn', 'demo', '--out', tmp_path/'taken')
     assert done.returncode==2 and done.stderr.count('\n')==1, done.stderr
 
 
 def test_no_command_shows_the_help(run):
+    "Without a command: the help, and exit code 2"
     for args in ((), ('bench',)):
         done = run('finalbn', *args)
         assert done.returncode==2 and 'Usage: finalbn' in done.stdout and not done.stderr
@@ -49,20 +53,25 @@ def test_no_command_shows_the_help(run):
 
 @pytest.mark.slow
 def test_interrupted(tmp_path):
-    "Ctrl-C: one line, exit code 130, and what was measured is kept; a shell that runs the tests in the background passes SIGINT on as ignored"
+    "Ctrl-C: one line, exit code 130, and what was measured is kept"
+    def heed_sigint():
+        "A shell that runs the tests in the background passes SIGINT on as ignored"
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    rows = tmp_path/'demo.csv'
     args = [Path(sys.executable).parent/'finalbn', 'demo', '--seeds', '50', '--epochs', '20', '--out', tmp_path]
-    child = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    child = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heed_sigint)
     deadline = time.monotonic()+120
-    while not (tmp_path/'demo.csv').exists() and time.monotonic()<deadline: time.sleep(.1)
+    while not rows.exists() and time.monotonic()<deadline: time.sleep(.1)
     time.sleep(1)
     child.send_signal(signal.SIGINT)
     err = child.communicate(timeout=60)[1]
-    n = len(pd.read_csv(tmp_path/'demo.csv'))
+    n = len(pd.read_csv(rows))
     assert child.returncode==130 and 0<n<100
     assert err.count('\n')==1 and f'{n} finished runs are in' in err
 
 
 def test_version(run):
+    "The command and the package say the same"
     import finalbn_fastai
     assert run('finalbn', '--version').stdout.strip()==finalbn_fastai.__version__
 
@@ -71,14 +80,17 @@ def test_demo(run, tmp_path):
     "A short demo writes its rows and its figure, and the same seeds give the same rows in another company"
     rows = {}
     for n in (1, 2):
-        done = run('finalbn', 'demo', '--seeds', n, '--epochs', 3, '--minority', 2, '--out', tmp_path/str(n))
+        out = tmp_path/str(n)
+        done = run('finalbn', 'demo', '--seeds', n, '--epochs', 3, '--minority', 2, '--out', out)
         assert done.returncode==0, done.stderr
-        assert '2 (minority)' in done.stdout and 'final BN' in done.stdout and 'not' in done.stdout
-        rows[n] = pd.read_csv(tmp_path/str(n)/'demo.csv')
-        assert len(rows[n])==2*n and (tmp_path/str(n)/'demo.png').stat().st_size > 5000
-    scores = [c for c in rows[1] if c.startswith(('f1', 'precision', 'recall'))]
+        assert all(words in done.stdout for words in ('2 (minority)', 'final BN', 'not'))
+        rows[n] = pd.read_csv(out/'demo.csv')
+        assert len(rows[n])==2*n
+        assert (out/'demo.png').stat().st_size > 5000
+    alone,together = rows[1],rows[2]
+    scores = [c for c in alone if c.startswith(('f1', 'precision', 'recall'))]
     assert len(scores)==6
-    pd.testing.assert_frame_equal(rows[1][scores], rows[2][rows[2].seed==0][scores])
+    pd.testing.assert_frame_equal(alone[scores], together[together.seed==0][scores])
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 "Features, between processes"
-import os
-import pytest
+import os, pytest
 
 SCRIPT = """
 import sys
@@ -12,11 +11,13 @@ import finalbn_fastai.features as features
 if sys.argv[2]=='again':
     def never(*args, **kwargs): raise AssertionError('the body ran again')
     features.extract = never
-folder = Path(sys.argv[1]); paths = [folder/f'{i}.png' for i in range(6)]
+folder = Path(sys.argv[1])
+paths = [folder/f'{i}.png' for i in range(6)]
 for i,p in enumerate(paths):
     if not p.exists(): Image.fromarray(np.full((40,40,3), 40*i, np.uint8)).save(p)
 torch.manual_seed(0)
-f = features.cached_features(nn.Conv2d(3, 5, 3), paths, 32, ([.5]*3, [.5]*3))
+body = nn.Conv2d(3, 5, 3)
+f = features.cached_features(body, paths, 32, ([.5]*3, [.5]*3))
 print(f.shape, f.double().sum().item())
 """
 

@@ -1,7 +1,11 @@
 "What holds the repository together: exported, clean, in step, nothing that does not belong"
-import json, re, shutil
+import json, logging, re, shutil
+from configparser import ConfigParser
 from pathlib import Path
-import pandas as pd, pytest
+import nbformat, pandas as pd, pytest, yaml
+
+try: import tomllib
+except ModuleNotFoundError: import tomli as tomllib  # Python 3.10
 
 
 def same(a, b):
@@ -9,14 +13,34 @@ def same(a, b):
     return a.read_bytes()==b.read_bytes()
 
 
+def code_cells(path):
+    "The code cells of a notebook"
+    return [c for c in json.loads(path.read_text())['cells'] if c['cell_type']=='code']
+
+
 @pytest.fixture(scope='module')
-def copy(root, tracked, tmp_path_factory):
-    "The repository's files, copied"
-    dest = tmp_path_factory.mktemp('copy')
-    for f in tracked:
-        (dest/f).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(root/f, dest/f)
-    return dest
+def notebooks(tracked):
+    "The notebooks of the repository"
+    return [f for f in tracked if f.suffix=='.ipynb']
+
+
+@pytest.fixture(scope='module')
+def settings(root):
+    "What settings.ini says: nbdev 2 and setup.py read it"
+    ini = ConfigParser(delimiters=['='])
+    ini.read(root/'settings.ini', encoding='utf-8')
+    return ini['DEFAULT']
+
+
+@pytest.fixture(scope='module')
+def pyproject(root):
+    "What pyproject.toml says"
+    return tomllib.loads((root/'pyproject.toml').read_text())
+
+
+def modules(root):
+    "The modules of the library in a checkout, also those in folders"
+    return {p.relative_to(root) for p in (root/'finalbn_fastai').rglob('*.py')}
 
 
 def test_exported(run, root, tracked, copy):
@@ -25,46 +49,66 @@ def test_exported(run, root, tracked, copy):
     (copy/'finalbn_fastai').mkdir()
     done = run('nbdev_export', cwd=copy)
     assert done.returncode==0, done.stderr
-    made = {p.name for p in (copy/'finalbn_fastai').glob('*.py')}
-    assert made=={f.name for f in tracked if f.parent.name=='finalbn_fastai' and f.suffix=='.py'}
-    differ = [n for n in sorted(made) if not same(root/'finalbn_fastai'/n, copy/'finalbn_fastai'/n)]
+    made = modules(copy)
+    assert made==modules(root) & set(tracked)
+    differ = [str(f) for f in sorted(made) if not same(root/f, copy/f)]
     assert not differ, f'run `make export` and commit: {differ}'
 
 
-def test_clean(run, root, tracked, copy):
+def test_clean(run, root, notebooks, copy):
     "`nbdev_clean` changes nothing"
     done = run('nbdev_clean', cwd=copy)
     assert done.returncode==0, done.stderr
-    differ = [str(f) for f in tracked if f.suffix=='.ipynb' and not same(root/f, copy/f)]
+    differ = [str(f) for f in notebooks if not same(root/f, copy/f)]
     assert not differ, f'run `nbdev_clean` and commit: {differ}'
 
 
 def test_readme(run, root, copy):
     "The README is made from the cover"
-    done = run('python', '-c', 'from finalbn_fastai.book import readme; readme()', cwd=copy)
+    done = run('python', '-c', 'from finalbn_fastai.book import readme\nreadme()', cwd=copy)
     assert done.returncode==0, done.stderr
     assert same(root/'README.md', copy/'README.md'), 'run `make readme` and commit'
 
 
-def test_outputs(root, tracked):
+def test_outputs(root, notebooks):
     "Every notebook was run before it was committed, top to bottom and without an error"
-    for f in tracked:
-        if f.suffix!='.ipynb': continue
-        cells = [c for c in json.loads((root/f).read_text())['cells'] if c['cell_type']=='code']
-        errors = [o for c in cells for o in c['outputs'] if o['output_type']=='error']
+    show_nothing = '_package', '_book'
+    for f in notebooks:
+        outputs = sum((c['outputs'] for c in code_cells(root/f)), [])
+        errors = [o for o in outputs if o['output_type']=='error']
         assert not errors, f
-        if '_package' not in f.name and '_book' not in f.name: assert any(c['outputs'] for c in cells), f'{f} has no outputs: `make run-notebooks`'
+        if not any(name in f.name for name in show_nothing): assert outputs, f'{f} has no outputs: `make run-notebooks`'
 
 
-def test_figures_are_there(root, tracked):
+def lacks_its_figure(cell):
+    "Does a cell describe a figure that its outputs do not have?"
+    described = '#| fig-alt: ' in ''.join(cell['source'][:4])
+    return described and not any('image/png' in o.get('data', {}) for o in cell['outputs'])
+
+
+def test_figures_are_there(root, notebooks):
     "Every cell that describes a figure has one"
     missing = []
-    for f in tracked:
-        if f.suffix!='.ipynb': continue
-        for c in json.loads((root/f).read_text())['cells']:
-            if c['cell_type']=='code' and '#| fig-alt: ' in ''.join(c['source'][:4]) and '_book' not in f.name:
-                if not any('image/png' in o.get('data', {}) for o in c['outputs']): missing.append(f"{f} {c['id']}")
+    for f in notebooks:
+        if '_book' in f.name: continue
+        missing += [f"{f} {c['id']}" for c in code_cells(root/f) if lacks_its_figure(c)]
     assert not missing
+
+
+def would_run(page, excluded):
+    "Does MyST-NB itself choose to execute a page, these patterns being excluded?"
+    from myst_nb.core.config import NbParserConfig
+    from myst_nb.core.execute import NotebookClientDirect, create_client
+    config = NbParserConfig(execution_mode='force', execution_excludepatterns=excluded)
+    client = create_client(nbformat.v4.new_notebook(), str(page), config, logging.getLogger(__name__), {})
+    return isinstance(client, NotebookClientDirect)
+
+
+def test_live_page(root, toc, demo):
+    "`make book` trains the demo, and nothing else"
+    excluded = yaml.safe_load((root/'_config.yml').read_text())['execute']['exclude_patterns']
+    pages = [root/f'{file}.ipynb' for file in toc]
+    assert [p.stem for p in pages if p.exists() and would_run(p, excluded)]==[demo]
 
 
 def test_numbers_on_the_cover(root):
@@ -72,23 +116,25 @@ def test_numbers_on_the_cover(root):
     df = pd.read_csv(root/'results/demo.csv')
     text = (root/'README.md').read_text()
     for bn in (False, True):
-        o = df[df.final_bn==bn].f1_minority
-        assert f'{o.mean():.2f} ± {o.std(ddof=1):.2f}' in text
+        f1 = df[df.final_bn==bn].f1_minority
+        assert f'{f1.mean():.2f} ± {f1.std(ddof=1):.2f}' in text
 
 
 def test_small(root, tracked):
     "Nothing large, and no weights"
-    large = [str(f) for f in tracked if (root/f).stat().st_size > 2e6 or f.suffix in ('.pth', '.pkl', '.npz', '.safetensors')]
+    weights = '.pth', '.pkl', '.npz', '.safetensors'
+    large = [str(f) for f in tracked if f.suffix in weights or (root/f).stat().st_size > 2e6]
     assert not large
 
 
 def test_no_paths_of_a_machine(root, tracked):
     "No absolute path of whoever ran the notebooks"
+    of_a_machine = re.compile(r'(/home/\w+|/Users/\w+|/root/|/tmp/\w+|site-packages)')
     found = []
     for f in tracked:
-        if f.suffix not in ('.ipynb', '.py', '.md', '.csv', '.yml', '.ini', '.toml'): continue
-        if m := re.search(r'(/home/\w+|/Users/\w+|/root/|/tmp/\w+|site-packages)', (root/f).read_text()):
-            if f.name!=Path(__file__).name: found.append(f'{f}: {m[0]}')
+        if f.suffix not in ('.ipynb', '.py', '.md', '.csv', '.yml', '.yaml', '.ini', '.toml', '.in'): continue
+        if f.name==Path(__file__).name: continue
+        if m := of_a_machine.search((root/f).read_text()): found.append(f'{f}: {m[0]}')
     assert not found
 
 
@@ -97,4 +143,59 @@ def test_public_names():
     import finalbn_fastai
     for name in finalbn_fastai.__all__: assert getattr(finalbn_fastai, name) is not None
     assert 'bn_learner' in dir(finalbn_fastai)
-    with pytest.raises(AttributeError): finalbn_fastai.no_such_name
+    with pytest.raises(AttributeError): getattr(finalbn_fastai, 'no_such_name')
+
+
+def as_in_settings(value):
+    "A value of pyproject.toml in the words of settings.ini"
+    if isinstance(value, list): return ' '.join(value)
+    return str(value)
+
+
+def test_nbdev_settings_in_step(settings, pyproject):
+    "What nbdev 3 reads is what nbdev 2 and setup.py read"
+    project,nbdev = pyproject['project'],pyproject['tool']['nbdev']
+    assert project['name']==settings['lib_name']
+    assert project['requires-python']=='>='+settings['min_python']
+    assert {k: as_in_settings(v) for k,v in nbdev.items()}=={k: settings.get(k) for k in nbdev}
+    for key in ('lib_path', 'nbs_path', 'tst_flags', 'allowed_cell_metadata_keys'): assert key in nbdev
+
+
+def test_version_in_step(root, settings):
+    "The package, the change log and the citation name the same version, the change log with its date"
+    version = settings['version']
+    log = (root/'CHANGELOG.md').read_text()
+    newest = re.search(r'^## (.*)$', log, re.M)[1]
+    assert re.fullmatch(re.escape(version) + r' \(\d{4}-\d\d-\d\d\)', newest), newest
+    assert f'__version__ = "{version}"' in (root/'finalbn_fastai/__init__.py').read_text(), 'run `make export`'
+    citation = yaml.safe_load((root/'CITATION.cff').read_text())
+    assert citation['version']==version and str(citation['date-released']) in newest
+
+
+def test_hooks_in_step(root, settings):
+    "The commit hooks check with the versions that `make lint` has, and the same files"
+    pins = set(settings['dev_requirements'].split())
+    hooks = yaml.safe_load((root/'.pre-commit-config.yaml').read_text())['repos'][0]['hooks']
+    assert {hook['id'] for hook in hooks}=={'ruff', 'chkstyle', 'nbdev_clean'}
+    makefile = (root/'Makefile').read_text()
+    for hook in hooks:
+        assert hook['additional_dependencies'] and set(hook['additional_dependencies']) <= pins
+        assert f"\t{hook['entry']}\n" in makefile
+
+
+def test_linked_environment_is_ignored(run, tmp_path, root):
+    "A `.venv` that is a link to another folder does not become part of the repository"
+    run('git', 'init', '--quiet', cwd=tmp_path)
+    shutil.copy(root/'.gitignore', tmp_path)
+    (tmp_path/'.venv').symlink_to(root)
+    done = run('git', 'status', '--short', cwd=tmp_path)
+    assert done.stdout=='?? .gitignore\n'
+
+
+def test_actions_are_pinned(root):
+    "Workflows may do nothing unless a job says so, and use actions by the hash of a commit"
+    for path in (root/'.github/workflows').glob('*.yml'):
+        text = path.read_text()
+        assert yaml.safe_load(text)['permissions']=={}, path
+        used = re.findall(r'uses: (.*)', text)
+        assert used and all(re.fullmatch(r'[\w/-]+@[0-9a-f]{40}  # v[\d.]+', action) for action in used), used

@@ -1,0 +1,60 @@
+"The installed library as its user meets it: train, fold, export and load (`python tests/smoke.py`, in any environment)"
+import sys, tempfile
+from pathlib import Path
+import fastai, numpy as np, torch
+from fastai.vision.all import (CategoryBlock, CrossEntropyLossFlat, DataBlock, IndexSplitter, IntToFloatTensor, Learner,
+                               PILImage, ToTensor, TransformBlock, load_learner, resnet18)
+from torch import nn
+import finalbn_fastai
+from finalbn_fastai import FinalBN, bn_learner, final_bn, fold_final_bn, minority_f1, recompute_stats
+
+
+def picture(i):
+    "Noise, lighter for the rare class"
+    noise = np.random.RandomState(i).rand(32, 32, 3)*100
+    return PILImage.create((noise + 150*(i%4==0)).astype(np.uint8))
+
+
+def label(i):
+    "Every fourth one is rare"
+    return 'rare' if i%4==0 else 'common'
+
+
+def loaders():
+    "Forty pictures, the first eight for validation"
+    blocks = TransformBlock(type_tfms=picture),CategoryBlock
+    db = DataBlock(blocks, get_y=label, splitter=IndexSplitter(range(8)),
+                   item_tfms=ToTensor, batch_tfms=IntToFloatTensor)
+    return db.dataloaders(list(range(40)), bs=16, num_workers=0, device='cpu')
+
+
+def folded_and_loaded(dls, folder):
+    "The same predictions after folding, and after export and load"
+    learn = bn_learner(dls, resnet18, pretrained=False, metrics=minority_f1(dls), path=folder)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(1)
+        recompute_stats(learn)
+        before = learn.get_preds()[0]
+        fold_final_bn(learn)
+        torch.testing.assert_close(learn.get_preds()[0], before, rtol=1e-5, atol=1e-5)
+        learn.export()
+    assert final_bn(learn) is None
+    again = load_learner(Path(folder)/'export.pkl')
+    with again.no_bar(): after = again.get_preds(dl=dls.valid)[0]
+    torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5)
+
+
+def own_network(dls):
+    "The callback puts the layer on a network of the user's own"
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3*32*32, 2))
+    own = Learner(dls, net, loss_func=CrossEntropyLossFlat(), cbs=FinalBN())
+    with own.no_bar(), own.no_logging(): own.fit(1)
+    assert final_bn(own) is own.model[-1]
+
+
+if __name__=='__main__':
+    assert sys.prefix in finalbn_fastai.__file__, f'not the installed one: {finalbn_fastai.__file__}'
+    print('fastai', fastai.__version__, 'torch', torch.__version__)
+    dls = loaders()
+    with tempfile.TemporaryDirectory() as folder: folded_and_loaded(dls, folder)
+    own_network(dls)
