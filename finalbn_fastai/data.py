@@ -51,7 +51,7 @@ class Source:
         "What there is to say of a file that is not here"
         return f"would download {self.size/1e6:.0f} MB from {self.host}"
 
-# %% ../nbs/02_data.ipynb #f9eb16eb
+# %% ../nbs/02_data.ipynb #a7c69370
 _mendeley = 'https://data.mendeley.com/public-files/datasets/tywbtsjrjv/files'
 
 SOURCES = {
@@ -73,7 +73,7 @@ SOURCES = {
 class FetchError(OSError):
     "A download that failed, in words that say what to do"
 
-# %% ../nbs/02_data.ipynb #32e2636d
+# %% ../nbs/02_data.ipynb #6806e8b9
 def _verified(source, folders):
     "The file of `source` in the first of `folders` that has it with the right checksum, or `None`"
     files = [d/source.file for d in folders]
@@ -301,7 +301,7 @@ def _tensor_dl(x, y, device, prepare, **kwargs):
         return prepare(x),y
     return TfmdDL(ds, num_workers=0, device=device, create_item=item, create_batch=batch, **kwargs)
 
-# %% ../nbs/02_data.ipynb #4cb99f74
+# %% ../nbs/02_data.ipynb #d1459bd6
 def tensor_dls(
     parts:dict, # `'train'`, `'valid'` and perhaps `'test'`: for each, `(N,...)` inputs and `(N,)` classes, tensors
     vocab:list, # Names of the classes, in the order of the integers

@@ -96,7 +96,7 @@ def notebooks(root=ROOT):
 
 def notebook_sources(root=ROOT, exported=False):
     "The code cells of all notebooks"
-    return [source for nb in notebooks(root) for source in code_cells(nb, exported)]
+    return sum((code_cells(nb, exported) for nb in notebooks(root)), [])
 
 
 def test_sources(root=ROOT):
@@ -146,7 +146,7 @@ def table(root=ROOT):
     sizes = module_sizes(root)
     largest = max(sizes, key=sizes.get)
     rows = [['measure', 'exported', 'all cells', 'tests'], ['---']*4]
-    rows += [[name, *(c[name] for c in columns)] for name in columns[0]]
+    for name in columns[0]: rows.append([name, *(c[name] for c in columns)])
     rows += [['modules', len(sizes), '', ''],
              ['largest module, lines', f'{sizes[largest]} ({largest})', '', ''],
              ["names in the package's face", names_in_face(root), '', '']]

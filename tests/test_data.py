@@ -1,10 +1,13 @@
-"Fetching and unpacking, against a server on this machine that misbehaves; finding, on the real data where they are"
+"Fetching and unpacking, against a server on this machine that misbehaves; drawing, on the real data where they are"
 import hashlib, http.server, io, os, signal, stat, subprocess, sys, threading, time
 from pathlib import Path, PurePosixPath
 from zipfile import ZipFile, ZipInfo
 import numpy as np, pytest
+from PIL import Image
 import finalbn_fastai.data as data
-from finalbn_fastai.data import FetchError, Source, fetch, unpack
+from finalbn_fastai.data import FetchError, Source, fetch, image_array, unpack
+from finalbn_fastai.digits import digit_dls, mnist
+from finalbn_fastai.leaves import PLANTS, plantvillage
 
 BODY = np.random.default_rng(0).bytes(3_000_000)
 
@@ -25,7 +28,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if self.path=='/short': return self.wfile.write(body[:len(body)//2])
             if self.path!='/slow': return self.wfile.write(body)
             for i in range(0, len(body), 30_000):
-                self.wfile.write(body[i:i+30_000]); self.wfile.flush()
+                self.wfile.write(body[i:i+30_000])
+                self.wfile.flush()
                 if self.server.stop.wait(.05): return
         except OSError: pass
 
@@ -36,17 +40,33 @@ def server():
     s.asked,s.stop = [],threading.Event()
     threading.Thread(target=s.serve_forever, daemon=True).start()
     yield s
-    s.stop.set(); s.shutdown(); s.server_close()
+    s.stop.set()
+    s.shutdown()
+    s.server_close()
 
 
-def source(server, path, body=BODY):
+def source(server, path, body=BODY, file='sub/file.bin'):
     "The file at `path` of the server, with the checksum that it should have"
-    return Source('sub/file.bin', f'http://127.0.0.1:{server.server_port}{path}', hashlib.sha256(body).hexdigest(), len(body), 'this test')
+    url = f'http://127.0.0.1:{server.server_port}{path}'
+    return Source(file, url, hashlib.sha256(body).hexdigest(), len(body), 'this test')
 
 
 def kept(folder):
     "The files in a folder that anybody could take for data"
     return [p.name for p in folder.rglob('*') if p.is_file() and p.suffix!='.lock']
+
+
+def run_python(code, **kwargs):
+    "A Python process that runs `code`"
+    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], **kwargs)
+
+
+def run_fetch(source, folder):
+    "A process that fetches `source` to `folder`"
+    code = ("from pathlib import Path\n"
+            "from finalbn_fastai.data import Source, fetch\n"
+            f"fetch({source!r}, Path({str(folder)!r}))")
+    return run_python(code, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def test_good(server, tmp_path):
@@ -64,7 +84,8 @@ def test_good(server, tmp_path):
 def test_bad(server, tmp_path, path, words):
     "An error that says what to do, in one line; nothing kept; and a clean restart afterwards"
     with pytest.raises(FetchError) as e: fetch(source(server, path), tmp_path, timeout=.5)
-    assert words in str(e.value) and 'FINALBN_DATA' in str(e.value) and '\n' not in str(e.value)
+    said = str(e.value)
+    assert words in said and 'FINALBN_DATA' in said and '\n' not in said
     assert not kept(tmp_path)
     assert fetch(source(server, '/good'), tmp_path).read_bytes()==BODY
 
@@ -85,32 +106,35 @@ def test_no_network(tmp_path):
 def test_put_there_by_hand(tmp_path, monkeypatch):
     "The file itself, in the folder that FINALBN_DATA names, needs no network"
     monkeypatch.setenv('FINALBN_DATA', str(tmp_path))
-    (tmp_path/'sub').mkdir(); (tmp_path/'sub/file.bin').write_bytes(BODY)
-    assert fetch(Source('sub/file.bin', 'https://nowhere.invalid/f', hashlib.sha256(BODY).hexdigest(), len(BODY), ''))==tmp_path/'sub/file.bin'
+    file = tmp_path/'sub/file.bin'
+    file.parent.mkdir()
+    file.write_bytes(BODY)
+    there = Source('sub/file.bin', 'https://nowhere.invalid/f', hashlib.sha256(BODY).hexdigest(), len(BODY), '')
+    assert fetch(there)==file
 
 
 def test_only_https(tmp_path):
-    with pytest.raises(FetchError, match='not https'): fetch(Source('f', 'http://example.org/f', '0'*64, 1, ''), tmp_path)
-    assert all(s.url.startswith('https://') and len(s.sha256)==64 and s.size>1e6 for s in data.SOURCES.values())
+    plain = Source('f', 'http://example.org/f', '0'*64, 1, '')
+    with pytest.raises(FetchError, match='not https'): fetch(plain, tmp_path)
+    assert len(data.SOURCES)==2
+    for s in data.SOURCES.values(): assert s.url.startswith('https://') and len(s.sha256)==64 and s.size>1e6
 
 
 def test_killed_half_way(server, tmp_path):
     "SIGKILL in the middle of a download leaves nothing that looks complete, and the next one is clean"
-    s = source(server, '/slow')
-    code = f"from pathlib import Path; from finalbn_fastai.data import Source, fetch; fetch({s!r}, Path({str(tmp_path)!r}))"
-    child = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def begun(): return [p for p in tmp_path.rglob('*') if p.is_file() and p.suffix!='.lock' and p.stat().st_size>0]
+    child = run_fetch(source(server, '/slow'), tmp_path)
     deadline = time.monotonic()+60
-    begun = lambda: [p for p in tmp_path.rglob('*') if p.is_file() and p.suffix!='.lock' and p.stat().st_size > 0]
     while not begun() and time.monotonic()<deadline: time.sleep(.02)
-    child.send_signal(signal.SIGKILL); child.wait()
+    child.send_signal(signal.SIGKILL)
+    child.wait()
     assert begun() and not (tmp_path/'sub/file.bin').exists()
     assert fetch(source(server, '/good'), tmp_path).read_bytes()==BODY
 
 
 def test_two_processes_fetch_once(server, tmp_path):
     "The second waits for the first and takes what it got"
-    code = f"from pathlib import Path; from finalbn_fastai.data import Source, fetch; fetch({source(server, '/slow')!r}, Path({str(tmp_path)!r}))"
-    children = [subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
+    children = [run_fetch(source(server, '/slow'), tmp_path) for _ in range(2)]
     assert [c.wait(timeout=120) for c in children]==[0, 0]
     assert server.asked==['/slow'] and kept(tmp_path)==['file.bin']
 
@@ -120,7 +144,8 @@ def archive(path, members):
     with ZipFile(path, 'w') as z:
         for name,content in members:
             info = ZipInfo(name.removeprefix('->'))
-            info.external_attr = (stat.S_IFLNK if name.startswith('->') else stat.S_IFREG | 0o644) << 16
+            mode = stat.S_IFLNK if name.startswith('->') else stat.S_IFREG | 0o644
+            info.external_attr = mode << 16
             z.writestr(info, content)
     return path
 
@@ -145,7 +170,8 @@ def test_unsafe_archives(tmp_path, members, words):
 
 def test_unpack_keeps_what_is_wanted(tmp_path):
     zip = archive(tmp_path/'a.zip', [('x/yes/1', b'1'), ('x/no/2', b'2')])
-    unpack(zip, tmp_path/'out', lambda p: PurePosixPath(p.name) if 'yes' in p.parts else None)
+    def only_yes(path): return PurePosixPath(path.name) if 'yes' in path.parts else None
+    unpack(zip, tmp_path/'out', only_yes)
     assert kept(tmp_path/'out')==['1']
     with pytest.raises(FetchError, match='nothing that is wanted'): unpack(zip, tmp_path/'out2', lambda p: None)
 
@@ -153,37 +179,41 @@ def test_unpack_keeps_what_is_wanted(tmp_path):
 def test_unpack_killed_or_broken(tmp_path):
     "A damaged archive leaves no folder behind"
     zip = archive(tmp_path/'a.zip', [('x/1', b'1'*5000), ('x/2', b'2'*5000)])
-    raw = bytearray(zip.read_bytes()); raw[7000] ^= 255; zip.write_bytes(raw)
+    raw = bytearray(zip.read_bytes())
+    raw[7000] ^= 255
+    zip.write_bytes(raw)
     with pytest.raises(Exception): unpack(zip, tmp_path/'in/out', all_of_it)
     assert not (tmp_path/'in/out').exists() and not kept(tmp_path/'in')
 
 
 def picture(seed):
     "The bytes of a small JPEG"
-    from PIL import Image
-    out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (16, 16, 3), np.uint8)).save(out, 'JPEG')
+    out,noise = io.BytesIO(),np.random.default_rng(seed).integers(0, 255, (16, 16, 3), np.uint8)
+    Image.fromarray(noise).save(out, 'JPEG')
     return out.getvalue()
 
 
 def test_plantvillage_from_the_network(server, tmp_path, monkeypatch):
     "Found nowhere, downloaded, only the plant's classes unpacked, split; the second time without the network"
-    members = [(f'Plants/{c}/image ({i}).JPG', picture(i)) for c in ('Apple___healthy','Apple___Apple_scab','Apple___Black_rot','Grape___healthy','Tomato___healthy') for i in range(12)]
+    apples = ['Apple___Apple_scab','Apple___Black_rot','Apple___healthy']
+    members = []
+    for c in (*apples, 'Grape___healthy', 'Tomato___healthy'):
+        members += [(f'Plants/{c}/image ({i}).JPG', picture(i)) for i in range(12)]
     body = archive(tmp_path/'p.zip', members).read_bytes()
     monkeypatch.setitem(globals(), 'BODY', body)
-    s = source(server, '/good', body)
-    monkeypatch.setattr(data, 'SOURCES', {'plantvillage': Source('plantvillage/all.zip', s.url, s.sha256, s.size, '')})
+    here = source(server, '/good', body, 'plantvillage/all.zip')
+    monkeypatch.setitem(data.SOURCES, 'plantvillage', here)
     monkeypatch.setattr(data, 'fastai_path', lambda _: tmp_path/'home')
     monkeypatch.setenv('FINALBN_CACHE', str(tmp_path/'cache'))
     monkeypatch.delenv('FINALBN_DATA', raising=False)
     sizes = dict(train=(5,2), valid=(2,1), test=(3,3))
     for _ in range(2):
-        df = data.plantvillage('apple', **sizes)
+        df = plantvillage('apple', **sizes)
         assert df.groupby(['split','label']).size()['train'].to_dict()=={'healthy':5, 'unhealthy':2}
     assert server.asked==['/good']
-    assert sorted(p.name for p in (tmp_path/'home/plantvillage/apple').iterdir())==['Apple___Apple_scab','Apple___Black_rot','Apple___healthy']
-    with pytest.raises(FetchError, match='nothing that is wanted'): data.plantvillage('pepper')
-    with pytest.raises(ValueError, match='1010 .*|160 healthy'): data.plantvillage('apple', train=(155,1), valid=(2,1), test=(3,3))
+    assert sorted(p.name for p in (tmp_path/'home/plantvillage/apple').iterdir())==apples
+    with pytest.raises(FetchError, match='nothing that is wanted'): plantvillage('pepper')
+    with pytest.raises(ValueError, match='160 healthy'): plantvillage('apple', **{**sizes, 'train': (155,1)})
 
 
 def test_cache_on_a_read_only_folder(tmp_path, monkeypatch):
@@ -191,67 +221,95 @@ def test_cache_on_a_read_only_folder(tmp_path, monkeypatch):
     (tmp_path/'file').write_text('not a folder')
     monkeypatch.setenv('FINALBN_CACHE', str(tmp_path/'file/cache'))
     (tmp_path/'1.jpg').write_bytes(picture(1))
-    with pytest.warns(UserWarning, match='set FINALBN_CACHE'): x = data.image_array([tmp_path/'1.jpg'], 8)
+    with pytest.warns(UserWarning, match='set FINALBN_CACHE'): x = image_array([tmp_path/'1.jpg'], 8)
     assert x.shape==(1, 8, 8, 3)
 
 
 def test_cache_write_killed(tmp_path, monkeypatch):
     "A write that dies leaves no half cache under the cache's name"
-    monkeypatch.setenv('FINALBN_CACHE', str(tmp_path/'cache'))
-    (tmp_path/'1.jpg').write_bytes(picture(1))
-    code = ("import os, signal, numpy as np, finalbn_fastai.data as d\n"
-            "def die(f, a): f.write(b'half'); f.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
-            f"np.lib.format.write_array = die; d.image_array([{str(tmp_path/'1.jpg')!r}], 8)")
-    assert subprocess.run([sys.executable, '-W', 'ignore', '-c', code]).returncode==-signal.SIGKILL
-    assert not list((tmp_path/'cache').glob('*.npy'))
-    assert data.image_array([tmp_path/'1.jpg'], 8).shape==(1, 8, 8, 3)
-    assert len(list((tmp_path/'cache').glob('*.npy')))==1
+    cache,file = tmp_path/'cache',tmp_path/'1.jpg'
+    monkeypatch.setenv('FINALBN_CACHE', str(cache))
+    file.write_bytes(picture(1))
+    code = ("import os, signal, numpy as np\n"
+            "from finalbn_fastai.data import image_array\n"
+            "def die(f, a):\n"
+            "    f.write(b'half')\n"
+            "    f.flush()\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+            "np.lib.format.write_array = die\n"
+            f"image_array([{str(file)!r}], 8)")
+    assert run_python(code).wait()==-signal.SIGKILL
+    assert not list(cache.glob('*.npy'))
+    assert image_array([file], 8).shape==(1, 8, 8, 3)
+    assert len(list(cache.glob('*.npy')))==1
 
 
 def test_two_processes_decode_once(tmp_path):
     "One cache file, whole, and both have the images"
     for i in range(40): (tmp_path/f'{i}.jpg').write_bytes(picture(i))
-    code = f"import finalbn_fastai.data as d, pathlib; print(d.image_array(sorted(pathlib.Path({str(tmp_path)!r}).glob('*.jpg')), 64).sum())"
+    code = ("from pathlib import Path\n"
+            "from finalbn_fastai.data import image_array\n"
+            f"files = sorted(Path({str(tmp_path)!r}).glob('*.jpg'))\n"
+            "print(image_array(files, 64).sum())")
     env = {**os.environ, 'FINALBN_CACHE': str(tmp_path/'cache')}
-    children = [subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, text=True, env=env) for _ in range(2)]
+    children = [run_python(code, stdout=subprocess.PIPE, text=True, env=env) for _ in range(2)]
     sums = {c.communicate(timeout=120)[0].strip() for c in children}
     assert len(sums)==1 and sums!={''} and len(list((tmp_path/'cache').glob('*.npy')))==1
 
 
 def test_digits_without_the_full_set(tmp_path, monkeypatch):
     "The 5,000 embedded digits stand in, and that is said"
-    monkeypatch.setenv('FINALBN_DATA', str(tmp_path)); monkeypatch.setattr(data, 'fastai_path', lambda _: tmp_path)
-    with pytest.warns(UserWarning, match='full MNIST is not here'): assert len(data.mnist().y)==5000
+    monkeypatch.setenv('FINALBN_DATA', str(tmp_path))
+    monkeypatch.setattr(data, 'fastai_path', lambda _: tmp_path)
+    with pytest.warns(UserWarning, match='full MNIST is not here'): assert len(mnist().y)==5000
 
 
 def test_doctor(run, tmp_path):
     "Everything is named, found or with the size of its download, and wrong folders get one line"
-    env = {**os.environ, 'FINALBN_DATA': str(tmp_path), 'FASTAI_HOME': str(tmp_path/'home'), 'TORCH_HOME': str(tmp_path/'torch')}
+    homes = {'FASTAI_HOME': str(tmp_path/'home'), 'TORCH_HOME': str(tmp_path/'torch')}
+    env = {**os.environ, **homes, 'FINALBN_DATA': str(tmp_path)}
     done = run('finalbn', 'doctor', env=env)
     assert done.returncode==0, done.stderr
-    for words in ('MNIST, full', 'PlantVillage: tomato', 'would download 868 MB', 'would download 11 MB', 'VGG-19', 'would download 548 MB', 'EfficientNet-Lite0', '5,000'): assert words in done.stdout
+    named = 'MNIST, full','PlantVillage: tomato','VGG-19','EfficientNet-Lite0','5,000'
+    sizes = [f'would download {mb} MB' for mb in (868, 11, 548)]
+    for words in (*named, *sizes): assert words in done.stdout
     done = run('finalbn', 'doctor', env={**env, 'FINALBN_DATA': str(tmp_path/'nowhere')})
     assert done.returncode==2 and done.stderr.count('\n')==1 and 'nowhere' in done.stderr
 
 
-real = pytest.mark.skipif(not os.environ.get('FINALBN_DATA'), reason='FINALBN_DATA does not name a folder with the real data')
+real = pytest.mark.skipif(not os.environ.get('FINALBN_DATA'), reason='FINALBN_DATA names no folder with the real data')
+
+
+def files(df, split): return set(df[df.split==split].file)
 
 
 @real
-def test_every_experiment_gets_its_data(monkeypatch):
-    "One call each: the splits of all plants, the ratio sweep, leaves kept together, digits in every setting"
-    for plant in data.PLANTS:
-        sweep = [data.plantvillage(plant, seed=1, train=(1000, n)) for n in (5, 10, 100)]
-        rare = [set(d[(d.split=='train') & (d.label=='unhealthy')].file) for d in sweep]
-        tests = [set(d[d.split=='test'].file) for d in sweep]
-        assert [len(r) for r in rare]==[5, 10, 100] and rare[0] < rare[1] < rare[2] and tests[0]==tests[1]==tests[2] and len(tests[0])==300
-    together = data.plantvillage('pepper', seed=1, by_leaf=True)
+@pytest.mark.parametrize('plant', PLANTS)
+def test_ratio_sweep_of_leaves(plant):
+    "With more unhealthy leaves, those of the smaller training set stay, and the test set is the same"
+    sweep = [plantvillage(plant, seed=1, train=(1000, n)) for n in (5, 10, 100)]
+    few,ten,many = (files(df[df.label=='unhealthy'], 'train') for df in sweep)
+    assert [len(o) for o in (few, ten, many)]==[5, 10, 100]
+    assert few < ten < many
+    tests = [files(df, 'test') for df in sweep]
+    assert tests[0]==tests[1]==tests[2] and len(tests[0])==300
+
+
+@real
+def test_leaves_kept_together():
+    together = plantvillage('pepper', seed=1, by_leaf=True)
     assert together.groupby('leaf').split.nunique().max()==1 and len(together)==1467
-    for few,many in [(3,8), (2,8), (3,5), (3,(5,8)), ((3,5),8)]:
-        dls = data.digit_dls(few, many, seed=1)
-        assert 'full MNIST' in dls.source
-        n = {c: dls.counts[c] for c in dls.vocab}
-        assert all(n[c]==round(.01*min(n[m] for m in dls.vocab if m not in dls.minority)) for c in dls.minority)
+
+
+@real
+@pytest.mark.parametrize('few,many', [(3,8), (2,8), (3,5), (3,(5,8)), ((3,5),8)])
+def test_digits_in_every_setting(few, many):
+    "The minority digits are one in a hundred of the rarest majority digit"
+    dls = digit_dls(few, many, seed=1)
+    assert 'full MNIST' in dls.source
+    n_many = min(dls.counts[c] for c in dls.vocab if c not in dls.minority)
+    assert dls.minority
+    for c in dls.minority: assert dls.counts[c]==round(.01*n_many)
 
 
 DRAWN = {'apple': 'f6a9389db279', 'pepper': '7c88f2381846', 'tomato': 'c5f63f0a26e2'}
@@ -260,9 +318,11 @@ DRAWN = {'apple': 'f6a9389db279', 'pepper': '7c88f2381846', 'tomato': 'c5f63f0a2
 @real
 def test_the_same_draw_on_every_machine():
     "The names drawn by seed 0 are part of the book's results: a change of the draw must be noticed"
-    names = lambda df: [f'{Path(f).parent.name.lower()}/{Path(f).name.lower()}' for f in df.file]
-    digest = {p: hashlib.sha256('\n'.join(names(data.plantvillage(p, seed=0))).encode()).hexdigest()[:12] for p in data.PLANTS}
-    assert digest==DRAWN
+    def name(file): return '/'.join(Path(file).parts[-2:]).lower()
+    def digest(plant):
+        names = '\n'.join(map(name, plantvillage(plant, seed=0).file))
+        return hashlib.sha256(names.encode()).hexdigest()[:12]
+    assert {p: digest(p) for p in PLANTS}==DRAWN
 
 
 @real
