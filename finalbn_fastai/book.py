@@ -14,11 +14,14 @@ __all__ = ['read_notebook', 'readme']
 _tags = {'hide':'remove-cell', 'hide_input':'remove-input', 'hide_output':'remove-output', 'fold':'hide-input'}
 
 def _split_directives(source):
-    "The directives at the top of a cell, as a dict, and the source without them"
+    "The directives at the top of a cell, as a dict (a repeated one goes on), and the source without them"
     lines = source.splitlines()
     n = next((i for i,l in enumerate(lines) if not l.startswith('#|')), len(lines))
-    parts = (l[2:].strip().partition(':') for l in lines[:n])
-    return {k.strip(): v.strip() for k,_,v in parts},'\n'.join(lines[n:]).lstrip('\n')
+    found = {}
+    for l in lines[:n]:
+        name,_,value = map(str.strip, l[2:].partition(':'))
+        found[name] = f'{found[name]} {value}' if name in found else value
+    return found,'\n'.join(lines[n:]).lstrip('\n')
 
 # %% ../nbs/40_book.ipynb #0fadc5f6
 def _apply_directives(cell):

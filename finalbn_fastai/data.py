@@ -196,7 +196,7 @@ def write_cached(
         _write_whole(path, write)
     except OSError as e:
         failed = f"could not keep {path.name} in the cache {path.parent} ({e.strerror})"
-        warnings.warn(f"{failed}: set FINALBN_CACHE to a folder with room")
+        warnings.warn(f"{failed}: set FINALBN_CACHE to a folder with room", stacklevel=2)
 
 # %% ../nbs/02_data.ipynb #42bffa95
 @contextmanager
@@ -237,7 +237,7 @@ def _which_whole(images):
 def _warn_unreadable(files):
     names = ', '.join(f'{f.parent.name}/{f.name}' for f in files[:5])
     more = ', ...' if len(files)>5 else ''
-    warnings.warn(f"{len(files)} files are not images that can be read, and are left out: {names}{more}")
+    warnings.warn(f"{len(files)} files are not images that can be read, and are left out: {names}{more}", stacklevel=2)
 
 def images_in(
     folders:list # Folders of images

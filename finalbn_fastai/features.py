@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 from fastai.data.core import DataLoaders
 from .data import cache_folder, file_key, image_array, locked, tensor_dls, write_cached
-from .leaves import class_photos, leaf_photos, parse_class, plantvillage
+from .leaves import class_photos, leaf_photos, plant_of, plantvillage, split_rows
 from .networks import body_of, efficientnet_lite0
 
 # %% auto #0
@@ -109,14 +109,9 @@ def feature_dls(
 )->DataLoaders: # Batches of `(N,nf)` features and `(N,)` classes, 1 unhealthy; the test set is `dls.test`
     "One draw of leaves, each image replaced by its features; the body runs over all photographs of the plant once"
     df = plantvillage(draw, seed=seed, **kwargs) if isinstance(draw, str) else draw
-    plant = parse_class(Path(df.file.iloc[0]).parent.name)[0]
-    photos = tuple(leaf_photos(plant).file)
+    photos = tuple(leaf_photos(plant_of(df)).file)
     f = _features_once(photos, arch, size, pretrained, str(device or 'cpu'), train_bn)
-    at = pd.Series(range(len(photos)), index=photos)
-    def part(split):
-        of = df[df.split==split]
-        return f[at[of.file].to_numpy()],torch.tensor((of.label=='unhealthy').to_numpy().astype(np.int64))
-    parts = {split:part(split) for split in ('train','valid','test')}
+    parts = {split:(f[rows], y) for split,(rows,y) in split_rows(df, photos).items()}
     dls = tensor_dls(parts, ['healthy','unhealthy'], ['unhealthy'], bs=bs, seed=seed, device=device)
     dls.n_features = f.shape[1]
     return dls

@@ -231,8 +231,8 @@ def leaf_block(
     return 10 if _on_features(trial) else 1
 
 _usual = dict(plant=list(PLANTS), arch='efficientnet_lite0', final_bn=[False,True], output='softmax', loss='CCE',
-              bias=True, init='fastai', n_unhealthy=10, epochs=10, lr=1e-3, bs=64, momentum=.01, affine=True, wd=.01, size=224,
-              by_leaf=None, removed=None, calibrated=None, body=None, augment=None, mixup=None, by_epoch=None)
+              bias=True, init='fastai', n_unhealthy=10, epochs=10, lr=1e-3, bs=64, momentum=.01, affine=True, wd=.01,
+              size=224, by_leaf=None, removed=None, calibrated=None, body=None, augment=None, mixup=None, by_epoch=None)
 _switches = {k:ON_OR_NONE for k in ('by_leaf','removed','calibrated','augment','mixup','by_epoch')}
 _allowed = dict(SHARED, plant=PLANTS, arch=find_architecture, bias=SWITCH, init=tuple(INITS),
                 n_unhealthy=whole(1), size=whole(8), body=BODIES, **_switches)

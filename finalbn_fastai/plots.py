@@ -140,8 +140,7 @@ def both_logits(
     fig,axs = _figure(2.9, len(scores), width=max(5.6, 2.5*len(scores)), squeeze=False)
     for ax,(title,(z,t)) in zip(axs[0], scores.items()):
         z,t = np.asarray(z),np.asarray(t)
-        for c,name in enumerate(names):
-            ax.scatter(*z[t==c].T, color=f'C{c}', label=f'true {name}', **_points(len(t)))
+        for c,name in enumerate(names): ax.scatter(*z[t==c].T, color=f'C{c}', label=f'true {name}', **_points(len(t)))
         ax.axline((0, 0), slope=1, color='k', lw=1)
         ax.set(title=title, xlabel=f'score of {names[0]}')
         ax.set_aspect('equal', adjustable='datalim')

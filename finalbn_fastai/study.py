@@ -452,8 +452,8 @@ def _bar(total, what, show):
     from rich import progress as rich
     part = [rich.TextColumn('{task.description}'), rich.BarColumn(), rich.TaskProgressColumn()]
     runs = rich.TextColumn('{task.fields[runs]} runs')
-    time = [rich.TimeElapsedColumn(), rich.TextColumn('left'), rich.TimeRemainingColumn(elapsed_when_finished=False)]
-    with rich.Progress(*part, runs, *time, speed_estimate_period=600) as p:
+    clock = [rich.TimeElapsedColumn(), rich.TextColumn('left'), rich.TimeRemainingColumn(elapsed_when_finished=False)]
+    with rich.Progress(*part, runs, *clock, speed_estimate_period=600) as p:
         task = p.add_task(what, total=total, runs=0)
         yield lambda done,runs: p.update(task, completed=done, runs=runs)
 

@@ -24,9 +24,8 @@ def results(
     "The table of a study, as measured; a `StudyError` where nothing is"
     path = Path(folder or results_folder())/f'{name}.csv'
     rows = read_rows(path)
-    if not rows:
-        raise StudyError(f"{name} is not measured yet: no rows in {path}; measure it with `finalbn run {name}`")
-    return typed(rows)
+    if rows: return typed(rows)
+    raise StudyError(f"{name} is not measured yet: no rows in {path}; measure it with `finalbn run {name}`")
 
 # %% ../nbs/08_tables.ipynb #31d45167
 def _parts(rows, by):
@@ -121,6 +120,8 @@ def paper_scores(
 # %% ../nbs/08_tables.ipynb #81dbad88
 def _others(study): return [k for k in study.settings if k!='final_bn']
 
+def _as_row(trial): return {k:as_text(v) for k,v in trial.items()}
+
 def _labelled(study, rows):
     "Rows of text that the paper reports: typed, with its `table` and `setting`; our settings stay text"
     label = {study.key({**t, 'seed':None}): study.paper(t) for t in study.trials(1)}
@@ -162,8 +163,9 @@ def beside_paper(
     "A study's scores and differences next to the reported ones; a `ValueError` if the study repeats no table"
     study = get_study(study) if isinstance(study, str) else study
     if study.paper is None:
-        raise ValueError(f"{study.name} repeats no table of the papers: use `summary(results({study.name!r}), by=[...])`")
-    wanted = _labelled(study, [{k:as_text(v) for k,v in t.items()} for t in study.trials(1)])
+        instead = f"`summary(results({study.name!r}), by=[...])`"
+        raise ValueError(f"{study.name} repeats no table of the papers: use {instead}")
+    wanted = _labelled(study, [_as_row(t) for t in study.trials(1)])
     by = ['table','setting',*_telling(wanted, _others(study))]
     rows = read_rows(Path(folder or results_folder())/f'{study.name}.csv')
     found = dict(list(_labelled(study, rows).groupby(by, sort=False))) if rows else {}
@@ -172,7 +174,9 @@ def beside_paper(
     for key in wanted[by].drop_duplicates().itertuples(index=False, name=None):
         pairs = _reported_pairs(papers[key[0]], key[1])
         res += [{**dict(zip(by, key)), **line} for line in _lines(found.get(key, wanted[:0]), pairs)]
-    return pd.DataFrame(res)
+    return pd.DataFrame(res, columns=[*by, 'score', *_columns, *_paper_columns])
+
+_paper_columns = ['paper_without','paper_with','paper_difference']
 
 # %% ../nbs/08_tables.ipynb #e2e71485
 def _number(v, f): return '–' if pd.isna(v) else format(v, f)
