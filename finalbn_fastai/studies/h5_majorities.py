@@ -31,7 +31,9 @@ h5_majorities = Study('h5_majorities', DIGITS, _networks, paper=_paper,
 
 # %% ../../nbs/18_h5_majorities.ipynb #21e2977a
 _base = dict(minority=3, majority=(5,8), n_majority=1000)
-_changes = [dict(lr=[3e-4,1e-3,3e-3,1e-2]), dict(epochs=[10,20,300]), dict(momentum=.1), dict(ratio=[.005,.02,.05,.1]),
-            dict(bs=16), dict(first_bn=True), dict(momentum=.1, epochs=[10,20]), dict(momentum=.1, lr=[3e-3,1e-2])]
+_rates,_ratios = [3e-4,1e-3,3e-3,1e-2],[.005,.02,.05,.1]
+_changes = [dict(lr=_rates), dict(epochs=[10,20,300]), dict(momentum=.1), dict(ratio=_ratios), dict(bs=16),
+            dict(first_bn=True)]
+_changes += [dict(momentum=.1, epochs=[10,20]), dict(momentum=.1, lr=[3e-3,1e-2])]
 h5_sensitivity = Study('h5_sensitivity', DIGITS, [dict(_base, **v) for v in _changes],
                        about='Does "no gain with two majorities" depend on what the paper leaves open?')

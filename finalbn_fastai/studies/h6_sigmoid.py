@@ -23,10 +23,11 @@ h6_sigmoid = Study('h6_sigmoid', DIGITS, [dict(e, first_bn=[False,True], curve=T
                    about='Table 7: output, loss, first BN and final BN of the one-layer network')
 
 # %% ../../nbs/19_h6_sigmoid.ipynb #f3b4b0aa
+_rates,_ratios = [1e-4,3e-4,1e-3,3e-3,1e-2],[.005,.02,.05,.1]
 _keras = dict(schedule='flat', init='keras', wd=0., bs=32)
-_changes = [dict(lr=[1e-4,3e-4,1e-3,3e-3,1e-2]), dict(epochs=[20,500]), dict(momentum=.1),
-            dict(ratio=[.005,.02,.05,.1]), dict(bs=16), dict(schedule='flat'), _keras,
-            dict(momentum=.1, lr=[3e-3,1e-2]), dict(momentum=.1, epochs=20), dict(_keras, momentum=.1)]
+_changes = [dict(lr=_rates), dict(epochs=[20,500]), dict(momentum=.1), dict(ratio=_ratios), dict(bs=16),
+            dict(schedule='flat'), _keras]
+_changes += [dict(v, momentum=.1) for v in (dict(lr=[3e-3,1e-2]), dict(epochs=20), _keras)]
 h6_sensitivity = Study('h6_sensitivity', DIGITS,
                        [dict(n_majority=1000, **v, **e) for v,e in product(_changes, (SIGMOID,SOFTMAX))],
                        about='Does the verdict on sigmoid and softmax depend on what the paper leaves open?')
