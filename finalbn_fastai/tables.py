@@ -53,7 +53,7 @@ def summary(
     scores:list=('f1_minority','f1_majority'), # Columns to summarize
     between:str='final_bn', # The column whose two values are compared, run on the same seeds
     values:tuple=(False,True), # The two, in the order without, with
-)->pd.DataFrame: # A row a setting and score: `_columns` below
+)->pd.DataFrame: # A row a setting and score: n, failed, without, with_bn (and _sd), difference, lo, hi, better
     "Both ways, and their difference seed by seed; a `ValueError` where `by` leaves several settings in one"
     by,res = list(by),[]
     for key,part in _parts(rows[rows[between].isin(values)], by):
