@@ -39,7 +39,7 @@ _Version = Annotated[bool, Option('--version', callback=_version, is_eager=True,
 @app.callback()
 def _main(version:_Version=False): pass
 
-# %% ../nbs/09_cli.ipynb #9bad4876
+# %% ../nbs/09_cli.ipynb #5dd9dc1c
 @lru_cache
 def _console():
     "The terminal"
@@ -101,7 +101,7 @@ def _print_table(df, wrap=False, labels=0):
     for name,row in df.iterrows(): table.add_row(str(name), *map(str, row))
     _console().print(table)
 
-# %% ../nbs/09_cli.ipynb #be9d4cd5
+# %% ../nbs/09_cli.ipynb #9dc4f295
 _Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...")]
 _Folder = Annotated[Path, Option(file_okay=False, show_default=False,
                                  help="Folder of the tables; the book's own if not given.")]
@@ -146,12 +146,13 @@ def demo(
     _ready(out)
     rows = _demo_rows(study, device, out)
     scores,n = demo_scores(rows),dls.counts
+    rare = scores.iloc[0]
     _say(f"\n{len(dls.valid.dataset)} test images, half of them {minority}s. Trained on {n[str(majority)]} images of "
-         f"{majority} and {n[str(minority)]} of {minority}, {epochs} epochs, {rows.device[0]}. Mean ± standard deviation "
-         f"over {seeds} seeds; the difference is paired, with its 95 % bootstrap interval. Paper: arXiv:2109.09016, "
-         "Table 7 (softmax, CCE; all of MNIST to draw from).")
+         f"{majority} and {n[str(minority)]} of {minority}, {epochs} epochs, {rows.device[0]}. Mean ± standard "
+         f"deviation over {seeds} seeds; the difference is paired, with its 95 % bootstrap interval. Paper: "
+         "arXiv:2109.09016, Table 7 (softmax, CCE; all of MNIST to draw from).")
     _print_table(_demo_table(scores))
-    _say(f"The final BN scored higher on the minority in {scores.better[0]} of {scores.n[0]} seeds. F1 depends on where "
+    _say(f"The final BN scored higher on the minority in {rare.better} of {rare.n} seeds. F1 depends on where "
          "the threshold lies, ROC-AUC does not: it tells whether the classes are ranked better.")
     seed_lines(rows, SCORES[:2], scores).savefig(out/'demo.png', dpi=150)
     _say(f"Rows: {out/'demo.csv'}\nFigure: {out/'demo.png'}", soft_wrap=True)
@@ -210,7 +211,7 @@ def _plan_and_say(study, trials, path, device, workers, scheduler):
 _Seeds = Annotated[int, Option(min=1, show_default=False,
                                help="How many seeds, 0 and up; the study's own number if not given.")]
 _Only = Annotated[list[str], Option(show_default=False,
-                                    help="Only these: setting=value or setting=value,value; can be given several times.")]
+                                    help="Only these: setting=value or setting=value,value; may be repeated.")]
 _Workers = Annotated[int, Option(min=1, show_default=False, help="Processes; as many as CPU cores if not given.")]
 _Scheduler = Annotated[str, Option(help="Address of a Dask scheduler, as tcp://host:8786, whose workers do the work.")]
 _DryRun = Annotated[bool, Option('--dry-run', help="Show what would be run and how long it should take, and stop.")]
@@ -277,7 +278,7 @@ def _summary(study, out):
         title = ', '.join(str(k) for k in key if k!='')
         yield title.replace('f1_', 'F1, '),_narrow(as_read(part, [l for l in labels if l not in apart]))
 
-# %% ../nbs/09_cli.ipynb #41ace97b
+# %% ../nbs/09_cli.ipynb #e38c89fb
 @app.command('results')
 @_loading('tables')
 def results_command(name:_Name='', out:_Folder=None):

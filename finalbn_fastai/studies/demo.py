@@ -13,7 +13,7 @@ from ..tables import paper_scores, summary
 # %% auto #0
 __all__ = ['demo', 'SCORES', 'demo_scores', 'seed_lines']
 
-# %% ../../nbs/10_demo.ipynb #5e75c79d
+# %% ../../nbs/10_demo.ipynb #d7708616
 def _paper(t):
     "Where the paper reports this trial: Table 7, for threes among eights"
     return (7,'softmax CCE') if (t['minority'],t['majority'])==(3,8) else None
