@@ -21,7 +21,8 @@ from fastai.data.external import fastai_path
 from fastcore.basics import first, noop
 
 # %% auto #0
-__all__ = ['SOURCES', 'data_folders', 'Source', 'FetchError', 'fetch', 'unpack', 'cache_folder', 'image_array', 'tensor_dls']
+__all__ = ['SOURCES', 'data_folders', 'Source', 'FetchError', 'fetch', 'unpack', 'cache_folder', 'file_key', 'write_cached',
+           'locked', 'images_in', 'image_array', 'tensor_dls']
 
 # %% ../nbs/02_data.ipynb #f67f3c5c
 def data_folders()->list: # Folders, the first that has the data wins; `FileNotFoundError` if the one named is none

@@ -17,9 +17,9 @@ from .metrics import class_roles, class_scores, curve_text, probabilities, score
 from .networks import INITS, cnn_net, fc_net, find_architecture, photo_net
 from .replicas import replica_learner
 from .study import Task, between, or_none, whole
-from .training import (FirstNaN, ON_OR_NONE, SCHEDULES, SHARED, SWITCH, TestCurve, check_loss,
-                                     fit_learner, loss_of, n_scores, one_after_the_other, run_row, stacked_rows,
-                                     why_failed)
+from .training import ON_OR_NONE, SCHEDULES, SHARED, SWITCH, check_loss, loss_of, n_scores
+from .training import FirstNaN, TestCurve, fit_learner, one_after_the_other, run_row
+from .training import stacked_rows, why_failed
 
 # %% auto #0
 __all__ = ['STACKED', 'DIGITS', 'DIGITS_ALONE', 'n_minority', 'n_digits', 'digit_net', 'trial_dls', 'run_digits_alone',

@@ -8,7 +8,7 @@ import hashlib
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
-import numpy as np, pandas as pd, torch
+import numpy as np, torch
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d

@@ -21,13 +21,14 @@ from .data import tensor_dls
 from .features import class_dls, feature_dls, plant_features
 from .head import bn_head, bn_learner
 from .leaves import PLANTS, leaf_tensors, plantvillage, pool_fingerprint
-from .metrics import (calibration_scores, class_scores, epoch_scores, reset_threshold, score_run,
-                                    temperature)
+from .metrics import calibration_scores, class_scores, epoch_scores, score_run
+from .metrics import reset_threshold, temperature
 from .networks import INITS, body_of, find_architecture
 from .replicas import ReplicaBatchNorm1d, ReplicaLoader, replica_learner, replica_preds
 from .study import Task, whole
-from .training import (FirstNaN, ON_OR_NONE, SHARED, SWITCH, TestCurve, check_loss, fit_learner, loss_of,
-                                     n_scores, one_after_the_other, run_row, stacked_rows, why_failed)
+from .training import ON_OR_NONE, SHARED, SWITCH, check_loss, loss_of, n_scores
+from .training import FirstNaN, TestCurve, fit_learner, one_after_the_other, run_row
+from .training import stacked_rows, why_failed
 
 # %% auto #0
 __all__ = ['PARTS', 'BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'image_dls', 'leaf_learner', 'run_leaves',
@@ -70,8 +71,8 @@ def _removed(learn, dls):
 def _calibrated(learn, dls):
     "For each replica, how far its probabilities can be believed"
     def row(z, y, zv, yv): return calibration_scores(z, y, temperature(zv, yv)) if _finite(z, zv) else {}
-    scored = [t.cpu() for part in (_tests(dls), _valids(dls)) for t in replica_preds(learn, part)]
-    return list(map(row, *scored))
+    scored = *replica_preds(learn, _tests(dls)),*replica_preds(learn, _valids(dls))
+    return list(map(row, *(t.cpu() for t in scored)))
 
 def _classes(dl): return dl.dataset.tensors[1].cpu()
 
@@ -104,7 +105,8 @@ def _pool_scores(learn, f):
     layers,n = list(learn.model.eval().layers),learn.model.n_replicas
     bn = layers.pop() if isinstance(layers[-1], ReplicaBatchNorm1d) else noop
     before = [reduce(lambda h,layer: layer(h), layers, x.expand(n, *x.shape)) for x in f.split(256)]
-    return [torch.cat([_for_minority(g(z)) for z in before], 1).cpu() for g in (bn, noop)]
+    def whole(g): return torch.cat([_for_minority(g(z)) for z in before], 1).cpu()
+    return whole(bn), whole(noop)
 
 def _handed_over(learn, trials, device):
     "For each replica, the scores that are kept beside its row"

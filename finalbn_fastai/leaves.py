@@ -17,7 +17,7 @@ from .data import SOURCES, data_folders, fetch, image_array, images_in, unpack
 
 # %% auto #0
 __all__ = ['PLANTS', 'parse_class', 'split_photos', 'find_plant', 'fetch_plant', 'leaf_photos', 'plantvillage',
-           'pool_fingerprint', 'class_photos', 'leaf_dls', 'leaf_tensors', 'where_leaves']
+           'pool_fingerprint', 'class_photos', 'leaf_dls', 'plant_of', 'split_rows', 'leaf_tensors', 'where_leaves']
 
 # %% ../nbs/02b_leaves.ipynb #65531edf
 PLANTS = 'apple','pepper','tomato'

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from functools import lru_cache, partial
 from importlib import import_module
 from importlib.metadata import version
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from pkgutil import iter_modules
 import numpy as np, pandas as pd, torch
@@ -155,7 +155,7 @@ class Study:
     def __post_init__(self):
         if not isinstance(self.task, Task): self.task = Task(self.task)
         self.grid = [self._whole_grid(g) for g in as_list(self.grid)]
-        self.settings = list(dict.fromkeys(k for g in self.grid for k in g))
+        self.settings = list(dict.fromkeys(chain.from_iterable(self.grid)))
         for g in self.grid:
             if missing := [k for k in self.settings if k not in g]:
                 raise ValueError(f"{self.name}: {missing[0]} is not set in every part of the grid")
@@ -171,8 +171,8 @@ class Study:
     def trials(self, seeds:int|None=None)->list: # `dict`s of settings and seed
         "All trials, the seeds of one setting together"
         n = self.seeds if seeds is None else seeds
-        combos = [c for g in self.grid for c in _combine(g)]
-        return [dict(c, seed=s) for c in combos for s in range(n)]
+        combos = chain.from_iterable(map(_combine, self.grid))
+        return [dict(c, seed=s) for c,s in product(combos, range(n))]
 
     def key(self, trial)->tuple:
         "What tells one trial from another, as text"
@@ -271,7 +271,7 @@ def append_rows(
     whole = _whole_lines(path)
     if path.exists() and len(whole)<path.stat().st_size: os.truncate(path, len(whole))
     have = next(csv.reader([whole.decode().partition('\n')[0]])) if whole else []
-    new = [k for k in dict.fromkeys(k for r in rows for k in r) if k not in have]
+    new = [k for k in dict.fromkeys(chain.from_iterable(rows)) if k not in have]
     if have and not new: return _append(path, _as_csv(rows, have, header=False))
     filled = {k:(usual or {}).get(k, '') for k in new}
     old = [{**r, **filled} for r in read_rows(path)]
@@ -292,9 +292,10 @@ def _keep_scores(study, trials, scores, path):
     "Write what the runs of a block handed over, whole or not at all; nothing if a run handed over nothing"
     if not all(scores): return
     dest,raw = scores_path(study, trials, path),io.BytesIO()
-    arrays = {k:np.stack([s[k] for s in scores]) for k in scores[0]}
+    def stacked(name): return np.stack([s[name] for s in scores])
     trial = json.dumps({k:as_text(trials[0][k]) for k in study.settings})
-    np.savez_compressed(raw, trial=trial, seed=np.array([t['seed'] for t in trials]), **arrays)
+    np.savez_compressed(raw, trial=trial, seed=np.array([t['seed'] for t in trials]),
+                        **{k:stacked(k) for k in scores[0]})
     dest.parent.mkdir(parents=True, exist_ok=True)
     _replace(dest, raw.getvalue())
 
@@ -479,8 +480,8 @@ def missing(
 # %% ../nbs/06_study.ipynb #4ae67457
 def _full_rows(study, trials, rows):
     "Scores with what they are scores of"
-    return [dict(study=study.name, **{k:t[k] for k in [*study.settings, 'seed']}, **r)
-            for t,r in zip(trials, rows, strict=True)]
+    def full(t, r): return {'study':study.name, **{k:t[k] for k in [*study.settings, 'seed']}, **r}
+    return [full(t, r) for t,r in zip(trials, rows, strict=True)]
 
 @contextmanager
 def _bar(total, what, show):
@@ -643,7 +644,8 @@ def all_studies()->dict: # Name to `Study`
     try: package = import_module('finalbn_fastai.studies')
     except ModuleNotFoundError: return {}
     modules = [import_module(f'finalbn_fastai.studies.{m.name}') for m in iter_modules(package.__path__)]
-    return {s.name:s for m in modules for s in vars(m).values() if isinstance(s, Study)}
+    found = chain.from_iterable(vars(m).values() for m in modules)
+    return {s.name:s for s in found if isinstance(s, Study)}
 
 def get_study(name:str)->Study:
     "One of the book's studies, by name"
