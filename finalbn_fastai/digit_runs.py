@@ -4,6 +4,7 @@
 
 # %% ../nbs/07a_digit_runs.ipynb #94f83c8d
 from __future__ import annotations
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 import torch
@@ -21,7 +22,8 @@ from .training import (FirstNaN, ON_OR_NONE, SCHEDULES, SHARED, SWITCH, TestCurv
                                      why_failed)
 
 # %% auto #0
-__all__ = ['STACKED', 'DIGITS', 'n_minority', 'n_digits', 'digit_net', 'trial_dls', 'run_digits', 'digit_steps', 'digit_block']
+__all__ = ['STACKED', 'DIGITS', 'DIGITS_ALONE', 'n_minority', 'n_digits', 'digit_net', 'trial_dls', 'run_digits_alone',
+           'run_digits', 'digit_steps', 'digit_block']
 
 # %% ../nbs/07a_digit_runs.ipynb #44a2151a
 STACKED = {'fc':fc_net, 'cnn':cnn_net}
@@ -84,7 +86,7 @@ def _digits_stacked(trials, device, tick):
 
 # %% ../nbs/07a_digit_runs.ipynb #6c64cc93
 def _digits_alone(trial, device, tick):
-    "The row of one trial in an ordinary `Learner`, for networks that cannot be stacked"
+    "The row of one trial in an ordinary `Learner`"
     start,t,nan = perf_counter(),trial,FirstNaN()
     dls = trial_dls(t, device)
     set_seed(t['seed'])
@@ -96,6 +98,15 @@ def _digits_alone(trial, device, tick):
     return run_row(scores, why_failed(nan.step, z), perf_counter()-start, 1, device)
 
 # %% ../nbs/07a_digit_runs.ipynb #efc0921e
+def run_digits_alone(
+    trials:list, # `dict`s of `DIGITS_ALONE` that differ in their seed only
+    device:torch.device, # Where to train
+    tick=noop, # Is told how much is done, 0 to 1
+)->list: # One row a trial
+    "Train each network of one setting in an ordinary `Learner`, and score it on its balanced test set"
+    DIGITS_ALONE.check(trials[0])
+    return one_after_the_other(_digits_alone, trials, device, tick)
+
 def run_digits(
     trials:list, # `dict`s of `DIGITS` that differ in their seed only
     device:torch.device, # Where to train
@@ -104,7 +115,7 @@ def run_digits(
     "Train the networks of one setting, as replicas where they can be stacked, and score each on its balanced test set"
     DIGITS.check(trials[0])
     if trials[0]['arch'] in STACKED: return _digits_stacked(trials, device, tick)
-    return one_after_the_other(_digits_alone, trials, device, tick)
+    return run_digits_alone(trials, device, tick)
 
 # %% ../nbs/07a_digit_runs.ipynb #ad570698
 def _check_arch(v):
@@ -130,7 +141,7 @@ def digit_steps(
     trial:dict # Of `DIGITS`
 )->int: # Steps of gradient descent
     "How many batches a trial trains on"
-    n = trial['n_majority'] or 5_900
+    n = trial['n_majority'] or (400 if trial.get('source')=='embedded' else 5_900)
     rare = round(trial['ratio']*n)*n_minority(trial)
     items = n*len(_digits_of(trial['majority'])) + rare
     return trial['epochs']*(items//trial['bs'])
@@ -149,3 +160,4 @@ _allowed = dict(SHARED, arch=_check_arch, first_bn=SWITCH, minority=_check_digit
                 pretrained=(None,*SWITCH), size=or_none(whole(8)), curve=ON_OR_NONE, source=(None,'full','embedded'))
 DIGITS = Task(run_digits, _usual, _allowed, _refuse_digits, steps=digit_steps,
               like=('arch','output','first_bn','bs','size','pretrained'), block=digit_block)
+DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, curve=(None,)), block=1)

@@ -18,7 +18,7 @@ from .leaves import class_photos, leaf_photos, plant_of, plantvillage, split_row
 from .networks import body_of, efficientnet_lite0
 
 # %% auto #0
-__all__ = ['extract', 'weights_hash', 'cached_features', 'feature_dls', 'class_dls']
+__all__ = ['extract', 'weights_hash', 'cached_features', 'plant_features', 'feature_dls', 'class_dls']
 
 # %% ../nbs/04_features.ipynb #5f8fc140
 def _set_modes(body, train_bn):
@@ -95,6 +95,19 @@ def _features_once(photos, arch, size, pretrained, device, train_bn):
     body,stats = body_of(arch, pretrained)
     return cached_features(body, photos, size, stats, device=device, train_bn=train_bn)
 
+# %% ../nbs/04_features.ipynb #8321847e
+def plant_features(
+    plant:str, # `'apple'`, `'pepper'` or `'tomato'`
+    arch=efficientnet_lite0, # As for `feature_dls`
+    size:int=224, # Edge of the images in pixels
+    pretrained:bool=True, # ImageNet weights?
+    device=None, # Where the body runs; the CPU if `None`
+    train_bn:bool=False, # As for `extract`
+)->tuple: # The photographs, as from `leaf_photos`, and their `(N,nf)` features
+    "All photographs of a plant and their features"
+    photos = leaf_photos(plant)
+    return photos,_features_once(tuple(photos.file), arch, size, pretrained, str(device or 'cpu'), train_bn)
+
 # %% ../nbs/04_features.ipynb #df700112
 def feature_dls(
     draw, # A plant's name, or what `plantvillage` returned
@@ -109,9 +122,8 @@ def feature_dls(
 )->DataLoaders: # Batches of `(N,nf)` features and `(N,)` classes, 1 unhealthy; the test set is `dls.test`
     "One draw of leaves, each image replaced by its features; the body runs over all photographs of the plant once"
     df = plantvillage(draw, seed=seed, **kwargs) if isinstance(draw, str) else draw
-    photos = tuple(leaf_photos(plant_of(df)).file)
-    f = _features_once(photos, arch, size, pretrained, str(device or 'cpu'), train_bn)
-    parts = {split:(f[rows], y) for split,(rows,y) in split_rows(df, photos).items()}
+    photos,f = plant_features(plant_of(df), arch, size, pretrained, device, train_bn)
+    parts = {split:(f[rows], y) for split,(rows,y) in split_rows(df, photos.file).items()}
     dls = tensor_dls(parts, ['healthy','unhealthy'], ['unhealthy'], bs=bs, seed=seed, device=device)
     dls.n_features = f.shape[1]
     return dls

@@ -6,7 +6,7 @@
 from __future__ import annotations
 from functools import partial, reduce
 from time import perf_counter
-import torch
+import numpy as np, torch
 from torch import nn
 from fastcore.basics import noop
 from fasttransform import Pipeline
@@ -18,9 +18,9 @@ from fastai.learner import Learner
 from fastai.torch_core import TensorImage, set_seed
 from fastai.vision.augment import aug_transforms
 from .data import tensor_dls
-from .features import class_dls, feature_dls
+from .features import class_dls, feature_dls, plant_features
 from .head import bn_head, bn_learner
-from .leaves import PLANTS, leaf_tensors, pool_fingerprint
+from .leaves import PLANTS, leaf_tensors, plantvillage, pool_fingerprint
 from .metrics import (calibration_scores, class_scores, epoch_scores, reset_threshold, score_run,
                                     temperature)
 from .networks import INITS, body_of, find_architecture
@@ -30,8 +30,8 @@ from .training import (FirstNaN, ON_OR_NONE, SHARED, SWITCH, TestCurve, check_lo
                                      n_scores, one_after_the_other, run_row, stacked_rows, why_failed)
 
 # %% auto #0
-__all__ = ['BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'image_dls', 'leaf_learner', 'run_leaves', 'leaf_steps',
-           'leaf_block', 'run_classes', 'class_steps']
+__all__ = ['PARTS', 'BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'image_dls', 'leaf_learner', 'run_leaves',
+           'leaf_steps', 'leaf_block', 'run_classes', 'class_steps']
 
 # %% ../nbs/07b_leaf_runs.ipynb #a9a5d192
 def trial_head(
@@ -85,18 +85,51 @@ def _by_epoch(learn, dls):
 
 _MORE = dict(removed=_removed, calibrated=_calibrated, by_epoch=_by_epoch)
 
+# %% ../nbs/07b_leaf_runs.ipynb #d759a69a
+PARTS = 'test','valid','train','rest'
+
+def _draw(t): return dict(seed=t['seed'], train=(1000,t['n_unhealthy']), by_leaf=bool(t['by_leaf']))
+
+def _parts(t, photos):
+    "The part of each photograph in the draw of a trial, as a position in `PARTS`"
+    drawn = plantvillage(t['plant'], **_draw(t))
+    split = dict(zip(drawn.file, drawn.split))
+    return np.array([PARTS.index(split.get(f, 'rest')) for f in photos.file], np.uint8)
+
+def _for_minority(z): return z[...,1]-z[...,0] if z.shape[-1]>1 else z[...,0]
+
+@torch.no_grad()
+def _pool_scores(learn, f):
+    "`(R,P)` scores of every replica on features `f`: at the end, and from before the final BN (the same without one)"
+    layers,n = list(learn.model.eval().layers),learn.model.n_replicas
+    bn = layers.pop() if isinstance(layers[-1], ReplicaBatchNorm1d) else noop
+    before = [reduce(lambda h,layer: layer(h), layers, x.expand(n, *x.shape)) for x in f.split(256)]
+    return [torch.cat([_for_minority(g(z)) for z in before], 1).cpu() for g in (bn, noop)]
+
+def _handed_over(learn, trials, device):
+    "For each replica, the scores that are kept beside its row"
+    t = trials[0]
+    photos,f = plant_features(t['plant'], find_architecture(t['arch']), t['size'], device=device)
+    after,before = _pool_scores(learn, f.to(device))
+    y = (photos.label=='unhealthy').to_numpy().astype(np.uint8)
+    def one(t, after, before):
+        part = _parts(t, photos)
+        unseen = torch.from_numpy(part!=PARTS.index('train'))
+        def half(z): return (z*unseen).numpy().astype(np.float16)
+        more = dict(removed=half(before)) if t['removed'] and t['final_bn'] else {}
+        return dict(y=y, part=part, score=half(after), **more)
+    return list(map(one, trials, after, before))
+
 # %% ../nbs/07b_leaf_runs.ipynb #f3d50a9c
 def _feature_draw(t, device):
     "The draw of a trial, as features"
-    arch,counts = find_architecture(t['arch']),(1000,t['n_unhealthy'])
-    return feature_dls(t['plant'], arch, t['size'], seed=t['seed'], bs=t['bs'], device=device, train=counts,
-                       by_leaf=bool(t['by_leaf']))
+    return feature_dls(t['plant'], find_architecture(t['arch']), t['size'], bs=t['bs'], device=device, **_draw(t))
 
 def run_heads(
     trials:list, # `dict`s of `LEAVES` that differ in their seed only
     device:torch.device, # Where to train
     tick=noop, # Is told how much is done, 0 to 1
-)->list: # One row a trial
+)->list: # One row a trial, with its `scores`
     "The body frozen: train the papers' heads on its features, as replicas, and score each on its balanced test set"
     start,t = perf_counter(),trials[0]
     dls = [_feature_draw(o, device) for o in trials]
@@ -108,6 +141,7 @@ def run_heads(
     rows = stacked_rows(learn, 1, perf_counter()-start, _tests(dls))
     for more in [f for k,f in _MORE.items() if t[k]]:
         for row,scores in zip(rows, more(learn, dls)): row.update(scores)
+    for row,scores in zip(rows, _handed_over(learn, trials, device)): row['scores'] = scores
     return rows
 
 # %% ../nbs/07b_leaf_runs.ipynb #4e0aab3b

@@ -4,7 +4,7 @@
 
 # %% ../nbs/06_study.ipynb #4a3b2662
 from __future__ import annotations
-import ast, csv, io, multiprocessing, os, platform, signal, sys, threading, warnings
+import ast, csv, hashlib, io, json, multiprocessing, os, platform, signal, sys, threading, warnings
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,14 +18,15 @@ from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from pkgutil import iter_modules
-import pandas as pd, torch
+import numpy as np, pandas as pd, torch
 from fastcore.basics import noop
 from filelock import FileLock, Timeout
 
 # %% auto #0
 __all__ = ['pick_device', 'provenance', 'one_thread', 'StudyError', 'as_text', 'as_list', 'Task', 'whole', 'between', 'or_none',
-           'Study', 'select', 'results_folder', 'read_rows', 'append_rows', 'cores', 'missing', 'run_study', 'typed',
-           'StepsTimed', 'steps_to_time', 'estimate', 'plan', 'all_studies', 'get_study']
+           'Study', 'select', 'results_folder', 'read_rows', 'append_rows', 'scores_path', 'read_scores', 'cores',
+           'missing', 'run_study', 'typed', 'StepsTimed', 'steps_to_time', 'estimate', 'plan', 'all_studies',
+           'get_study']
 
 # %% ../nbs/06_study.ipynb #45cba0d8
 def pick_device(
@@ -276,6 +277,44 @@ def append_rows(
     old = [{**r, **filled} for r in read_rows(path)]
     _replace(path, _as_csv([*old, *rows], [*have, *new], header=True))
 
+# %% ../nbs/06_study.ipynb #b33c93a3
+def scores_path(
+    study:Study, # Any study
+    trials:list, # A block: trials that differ in their seed
+    path, # The study's table
+)->Path: # `scores/<study>/<16 hexadecimal digits>.npz`, beside the table
+    "Where the scores of a block are kept"
+    settings = {k:as_text(trials[0][k]) for k in study.settings}
+    name = hashlib.sha256(json.dumps([settings, trials[0]['seed']]).encode()).hexdigest()[:16]
+    return Path(path).parent/'scores'/study.name/f'{name}.npz'
+
+def _keep_scores(study, trials, scores, path):
+    "Write what the runs of a block handed over, whole or not at all; nothing if a run handed over nothing"
+    if not all(scores): return
+    dest,raw = scores_path(study, trials, path),io.BytesIO()
+    arrays = {k:np.stack([s[k] for s in scores]) for k in scores[0]}
+    trial = json.dumps({k:as_text(trials[0][k]) for k in study.settings})
+    np.savez_compressed(raw, trial=trial, seed=np.array([t['seed'] for t in trials]), **arrays)
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    _replace(dest, raw.getvalue())
+
+def read_scores(
+    study:Study, # Any study
+    path, # Its table
+    trials:list|None=None, # From `select`; all of the study if `None`
+)->list: # `(trial, dict)`: the trial with its seed, and its run's arrays by name; runs without scores are left out
+    "The scores that the runs of a study handed over"
+    wanted = {study.key(t):t for t in (study.trials() if trials is None else trials)}
+    res = []
+    for block in _groups(study, list(wanted.values())):
+        file = scores_path(study, block, path)
+        if not file.exists(): continue
+        with np.load(file) as z: arrays = {k:z[k] for k in z.files if k!='trial'}
+        for r,seed in enumerate(arrays.pop('seed')):
+            trial = wanted.get(study.key({**block[0], 'seed':int(seed)}))
+            if trial is not None: res.append((trial, {k:a[r] for k,a in arrays.items()}))
+    return res
+
 # %% ../nbs/06_study.ipynb #81b0f249
 def _lock(path):
     "The lock of a table, held; a `StudyError` where another process has it or nothing can be written"
@@ -474,7 +513,9 @@ class _Run:
     def keep(self, i, future):
         "Put the rows of a finished group into the table, or its error with the others"
         if error := future.exception(): return self.errors.append(error)
-        rows = _full_rows(self.study, self.groups[i], future.result())
+        rows = future.result()
+        _keep_scores(self.study, self.groups[i], [r.pop('scores', None) for r in rows], self.path)
+        rows = _full_rows(self.study, self.groups[i], rows)
         rows = [r for r in rows if self.study.key(r) in self.todo]
         append_rows(self.path, rows, {k:self.study.usual_text(k) for k in self.study.settings})
         self.runs += len(rows)

@@ -96,10 +96,14 @@ def _from_zero(v):
     "A check for a setting: numbers from 0"
     if v!=0: between(0, float('inf'))(v)
 
+def _known_loss(v):
+    "A check for a setting: the names of `LOSSES`, those added later too"
+    names = list(dict.fromkeys(loss for _,loss in LOSSES))
+    if v not in names: raise ValueError(f"{v!r}: there is {', '.join(map(repr, names))}")
+
 OUTPUTS = 'softmax','sigmoid'
-SHARED = dict(final_bn=SWITCH, affine=SWITCH, momentum=or_none(between(0, 1)), output=OUTPUTS,
-              loss=tuple(dict.fromkeys(loss for _,loss in LOSSES)), epochs=whole(1), bs=whole(2),
-              lr=between(0, float('inf')), wd=_from_zero)
+SHARED = dict(final_bn=SWITCH, affine=SWITCH, momentum=or_none(between(0, 1)), output=OUTPUTS, loss=_known_loss,
+              epochs=whole(1), bs=whole(2), lr=between(0, float('inf')), wd=_from_zero)
 
 # %% ../nbs/07_training.ipynb #1dd04b0a
 class _Report(Callback):

@@ -1,5 +1,5 @@
 "The `finalbn` command, as a user meets it"
-import signal, subprocess, sys, time
+import shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest
 
@@ -84,13 +84,55 @@ def test_demo(run, tmp_path):
         done = run('finalbn', 'demo', '--seeds', n, '--epochs', 3, '--minority', 2, '--out', out)
         assert done.returncode==0, done.stderr
         assert all(words in done.stdout for words in ('2 (minority)', 'final BN', 'not'))
-        rows[n] = pd.read_csv(out/'demo.csv')
+        rows[n] = pd.read_csv(out/'demo.csv').sort_values(['seed', 'final_bn'], ignore_index=True)
         assert len(rows[n])==2*n
         assert (out/'demo.png').stat().st_size > 5000
     alone,together = rows[1],rows[2]
     scores = [c for c in alone if c.startswith(('f1', 'precision', 'recall'))]
-    assert len(scores)==6
+    assert len(scores)==7
     pd.testing.assert_frame_equal(alone[scores], together[together.seed==0][scores])
+
+
+def test_demos_in_one_folder(run, tmp_path):
+    "Other options add rows of their own; the same options again train nothing and show the same table"
+    def demo(*options):
+        done = run('finalbn', 'demo', '--seeds', 1, '--epochs', 2, *options, '--out', tmp_path)
+        assert done.returncode==0, done.stderr
+        return done.stdout, (tmp_path/'demo.csv').read_text()
+    first,alone = demo()
+    other,both = demo('--ratio', '0.02')
+    again,after = demo()
+    assert both.startswith(alone) and both.count('\n')==5
+    assert after==both
+    def table(text): return [line for line in text.splitlines() if line.strip().startswith(('F1', 'ROC'))]
+    assert len(table(first))==3 and table(first)==table(again)!=table(other)
+    assert '400 images of 8 and 8 of 3' in ' '.join(other.split())
+
+
+def test_dry_run_of_short_runs(run, tmp_path):
+    "A run of a single step can be planned as well"
+    script = """
+from finalbn_fastai import DIGITS, Study, study
+from finalbn_fastai.cli import main
+grid = dict(epochs=1, n_majority=100, ratio=.02, source='embedded')
+tiny = Study('tiny', DIGITS, grid, seeds=2)
+study.all_studies = lambda: {'tiny': tiny}
+main(['run', 'tiny', '--dry-run', '--out', 'out'])
+"""
+    done = run('python', '-W', 'ignore', '-c', script, cwd=tmp_path)
+    assert done.returncode==0, done.stderr
+    assert '4 runs to do' in done.stdout and 'about' in done.stdout and '?' not in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_benchmarks_come_with_the_repository(run, root, tmp_path):
+    "Where the package was installed without them: one line"
+    without = shutil.ignore_patterns('benchmarks', '__pycache__')
+    shutil.copytree(root/'finalbn_fastai', tmp_path/'finalbn_fastai', ignore=without)
+    script = "from finalbn_fastai.cli import main\nmain(['bench', 'data'])"
+    done = run('python', '-W', 'ignore', '-c', script, cwd=tmp_path)
+    assert done.returncode==2, done.stderr
+    assert 'come with the repository' in done.stderr and done.stderr.count('\n')==1
 
 
 @pytest.mark.slow

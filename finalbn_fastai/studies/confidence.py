@@ -6,9 +6,11 @@
 __all__ = ['confidence']
 
 # %% ../../nbs/13_confidence.ipynb #aa641fc1
-from ..runs import leaf_grid, leaf_steps, run_heads
+from ..leaf_runs import LEAVES
 from ..study import Study
 
 # %% ../../nbs/13_confidence.ipynb #3de7ac76
-confidence = Study('confidence', run_heads, leaf_grid(arch=['efficientnet_lite0','resnet34','vgg19'], lr=3e-3, calibrated=True),
-                   about='Figure 1: calibration error and log loss, balanced and at 99:1, before and after temperature scaling; frozen body', steps=leaf_steps, like=('arch',))
+confidence = Study('confidence', LEAVES,
+                   dict(arch=['efficientnet_lite0','resnet34','vgg19'], lr=3e-3, calibrated=True),
+                   about='Figure 1: calibration error and log loss, balanced and at 99:1, before and after temperature '
+                         'scaling; frozen body')

@@ -6,14 +6,14 @@
 __all__ = ['SWITCHES', 'configurations', 'switched_on']
 
 # %% ../../nbs/12_configurations.ipynb #cc7932de
-from itertools import product
-from ..finetune import leaf_block, run_leaves
-from ..runs import leaf_grid, leaf_steps
+from ..leaf_runs import LEAVES
 from ..study import Study
 
 # %% ../../nbs/12_configurations.ipynb #79c82cbf
-SWITCHES = {'BN':('final_bn',False,True), 'WL':('loss','CCE','weighted CCE'), 'DA':('augment',None,True), 'MX':('mixup',None,True), 'UF':('body',None,'bn'), 'WD':('wd',0.,.01)}
-_printed = {('BN',):'config 31 (BN; epoch 6)', ('BN','DA'):'config 23 (BN+DA; epoch 6)', ('BN','DA','UF','WD'):'config 20 (BN+DA+UF+WD; epoch 7)'}
+SWITCHES = {'BN':('final_bn',False,True), 'WL':('loss','CCE','weighted CCE'), 'DA':('augment',None,True),
+            'MX':('mixup',None,True), 'UF':('body',None,'bn'), 'WD':('wd',0.,.01)}
+_reported = {('BN',): 'config 31 (BN; epoch 6)', ('BN','DA'): 'config 23 (BN+DA; epoch 6)',
+             ('BN','DA','UF','WD'): 'config 20 (BN+DA+UF+WD; epoch 7)'}
 
 def switched_on(
     trial:dict # Of `configurations`
@@ -22,10 +22,12 @@ def switched_on(
     return tuple(k for k,(setting,_,on) in SWITCHES.items() if str(trial[setting])==str(on))
 
 def _paper(t):
-    "Where the paper prints this trial: Table 2, the same switches with the final BN on"
-    name = _printed.get(('BN', *(o for o in switched_on(t) if o!='BN')))
+    "Where the paper reports this trial: Table 2, the same switches with the final BN on"
+    name = _reported.get(('BN', *(o for o in switched_on(t) if o!='BN')))
     return (2, name) if name else None
 
-configurations = Study('configurations', run_leaves, leaf_grid(arch=['efficientnet_lite0','resnet34'], size=[64,224], plant='apple', lr=3e-3, by_epoch=True, **{k:[off,on] for k,off,on in SWITCHES.values()}),
-                       about='Table 2: final BN, weighted loss, augmentation, mixup, unfrozen BN layers, weight decay, in all combinations', steps=leaf_steps, block=leaf_block,
-                       like=('arch','size','body','augment','mixup'), paper=_paper)
+_combined = {setting:[off,on] for setting,off,on in SWITCHES.values()}
+_usual = dict(arch=['efficientnet_lite0','resnet34'], size=[64,224], plant='apple', lr=3e-3, by_epoch=True)
+configurations = Study('configurations', LEAVES, {**_usual, **_combined}, paper=_paper,
+                       about='Table 2: final BN, weighted loss, augmentation, mixup, unfrozen BN layers, weight decay, '
+                             'in all combinations')

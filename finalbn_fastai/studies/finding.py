@@ -6,23 +6,32 @@
 __all__ = ['finding', 'finding_sensitivity', 'leakage', 'all_classes']
 
 # %% ../../nbs/11_finding.ipynb #d980b249
-from ..runs import leaf_grid, leaf_steps, run_classes, run_heads
+from ..leaf_runs import CLASSES, LEAVES
 from ..study import Study
 
 # %% ../../nbs/11_finding.ipynb #6df56a0e
+_usual = dict(init='fastai', loss='CCE', bias=True, momentum=.01)
+
 def _paper(t):
-    "Where the paper prints this trial: Table 1"
-    return (1, t['plant'].title()) if t['loss']=='CCE' and t['bias'] and t['momentum']==.01 else None
+    "Where the paper reports this trial: Table 1"
+    return (1, t['plant'].title()) if all(t[k]==v for k,v in _usual.items()) else None
 
 _arch = ['efficientnet_lite0','vgg19']
-finding = Study('finding', run_heads, [leaf_grid(arch=_arch, lr=[1e-3,3e-3], loss=['CCE','weighted CCE'], bias=[True,False]), leaf_grid(arch=_arch, lr=[1e-3,3e-3], momentum=.1)],
-                about='Table 1: 1000 healthy and 10 diseased leaves, frozen body, weighted loss, output bias', steps=leaf_steps, like=('arch',), paper=_paper)
+_rates = dict(arch=_arch, lr=[1e-3,3e-3])
+_both = dict(_rates, init=['fastai','pytorch'])
+_losses = dict(_both, loss=['CCE','weighted CCE'], bias=[True,False])
+_per_image = dict(_rates, loss='weighted CCE per image')
+finding = Study('finding', LEAVES, [_losses, dict(_both, momentum=.1), _per_image], paper=_paper,
+                about='Table 1: 1000 healthy and 10 diseased leaves, frozen body; weighted loss, output bias, '
+                      'initialization')
 
 # %% ../../nbs/11_finding.ipynb #417e193f
-finding_sensitivity = Study('finding_sensitivity', run_heads, [leaf_grid(arch=_arch, **v) for v in (dict(lr=[3e-3,1e-2]), dict(epochs=[20,40]))],
-                            about='Does the finding hang on the learning rate and the number of epochs?', steps=leaf_steps, like=('arch',))
+finding_sensitivity = Study('finding_sensitivity', LEAVES,
+                            [dict(arch=_arch, lr=[3e-3,1e-2]), dict(arch=_arch, epochs=[20,40])],
+                            about='Does the finding depend on the learning rate and the number of epochs?')
 
-leakage = Study('leakage', run_heads, leaf_grid(arch=_arch, plant='pepper', lr=3e-3, by_leaf=[None,True]), about='Pepper again, with all photographs of one leaf on one side of the split', steps=leaf_steps, like=('arch',))
+leakage = Study('leakage', LEAVES, dict(arch=_arch, plant='pepper', lr=3e-3, by_leaf=[None,True]),
+                about='Pepper again, with all photographs of one leaf on one side of the split')
 
-all_classes = Study('all_classes', run_classes, dict(arch=['efficientnet_lite0','resnet34'], final_bn=[False,True], lr=[3e-3], epochs=[10], bs=[64], size=[224], momentum=[.01], affine=[True], bias=[True], wd=[.01]),
-                    about='Where the predecessor began: every class of PlantVillage that is here, as found', steps=lambda t: t['epochs']*70, like=('arch','size'))
+all_classes = Study('all_classes', CLASSES, dict(arch=['efficientnet_lite0','resnet34']),
+                    about='Where the predecessor began: every class of PlantVillage that is here, as found')

@@ -6,13 +6,14 @@
 __all__ = ['h1_inference']
 
 # %% ../../nbs/14_h1_inference.ipynb #c68d6ca7
-from ..runs import leaf_grid, leaf_steps, run_heads
+from ..leaf_runs import LEAVES
 from ..study import Study
 
 # %% ../../nbs/14_h1_inference.ipynb #cc9898ac
 def _paper(t):
-    "Where the paper prints this trial: Table 4"
+    "Where the paper reports this trial: Table 4"
     return (4, t['plant'].title()) if t['momentum']==.01 else None
 
-h1_inference = Study('h1_inference', run_heads, leaf_grid(arch=['efficientnet_lite0','resnet34','vgg19'], lr=[1e-3,3e-3], momentum=[.01,.1], removed=True),
-                     about='Table 4: the final BN taken away after training; frozen body', steps=leaf_steps, like=('arch',), paper=_paper)
+h1_inference = Study('h1_inference', LEAVES, dict(arch=['efficientnet_lite0','resnet34','vgg19'], lr=[1e-3,3e-3],
+                                                  momentum=[.01,.1], removed=True),
+                     about='Table 4: the final BN taken away after training; frozen body', paper=_paper)

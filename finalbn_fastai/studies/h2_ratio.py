@@ -6,12 +6,12 @@
 __all__ = ['h2_ratio']
 
 # %% ../../nbs/15_h2_ratio.ipynb #db6682eb
-from ..finetune import leaf_block, run_leaves
-from ..runs import leaf_grid, leaf_steps
+from ..leaf_runs import LEAVES
 from ..study import Study
 
 # %% ../../nbs/15_h2_ratio.ipynb #4b118de5
-def _grid(**kwargs): return leaf_grid(arch=['efficientnet_lite0','resnet34','vgg19'], lr=3e-3, n_unhealthy=list(range(5, 101, 5)), **kwargs)
+_usual = dict(arch=['efficientnet_lite0','resnet34','vgg19'], lr=3e-3, n_unhealthy=list(range(5, 101, 5)))
 
-h2_ratio = Study('h2_ratio', run_leaves, [_grid(), _grid(plant='apple', size=64), _grid(plant='apple', size=[64,224], body='all')],
-                 about='Figure 2a: 5 to 100 diseased leaves against 1000 healthy ones; the body frozen, and not', steps=leaf_steps, block=leaf_block, like=('arch','size','body'))
+h2_ratio = Study('h2_ratio', LEAVES,
+                 [_usual, dict(_usual, plant='apple', size=64), dict(_usual, plant='apple', size=[64,224], body='all')],
+                 about='Figure 2a: 5 to 100 diseased leaves against 1000 healthy ones; the body frozen, and not')

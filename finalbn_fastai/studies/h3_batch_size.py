@@ -6,15 +6,22 @@
 __all__ = ['SIZES', 'h3_batch_size']
 
 # %% ../../nbs/16_h3_batch_size.ipynb #d1dd8140
-from ..runs import leaf_grid, leaf_steps, run_heads
+from ..leaf_runs import LEAVES
 from ..study import Study
 
 # %% ../../nbs/16_h3_batch_size.ipynb #1db93462
-SIZES = {8:1, 16:2, 32:5, 64:10, 128:21, 200:30, 300:50}                  # batch size to the epochs that make about 150 steps
+SIZES = {8:1, 16:2, 32:5, 64:10, 128:21, 200:30, 300:50} # Batch size to the epochs that make about 150 steps
 
-def _momentum(bs): return round(1-.01**(1/(10*(1010//bs))), 4)
+def _steps(bs, epochs=10): return epochs*(1010//bs)
 
-def _grids(**kw): return [*(leaf_grid(bs=b, **kw) for b in SIZES), *(leaf_grid(bs=b, epochs=e, **kw) for b,e in SIZES.items() if e!=10), *(leaf_grid(bs=b, momentum=_momentum(b), **kw) for b in SIZES)]
+def _momentum(bs):
+    "That leaves one hundredth of the initial running statistics after ten epochs"
+    return round(1-.01**(1/_steps(bs)), 4)
 
-h3_batch_size = Study('h3_batch_size', run_heads, _grids(arch=['efficientnet_lite0','resnet34','vgg19'], plant='apple', lr=[1e-3,3e-3]),
-                      about='Figure 2b: batches of 8 to 300; equal epochs, equal steps, settled statistics; frozen body', steps=leaf_steps, like=('arch','bs'))
+_usual = dict(arch=['efficientnet_lite0','resnet34','vgg19'], plant='apple', lr=[1e-3,3e-3])
+_ten_epochs = [dict(_usual, bs=b) for b in SIZES]
+_equal_steps = [dict(_usual, bs=b, epochs=e) for b,e in SIZES.items() if e!=10]
+_settled = [dict(_usual, bs=b, momentum=_momentum(b)) for b in SIZES]
+h3_batch_size = Study('h3_batch_size', LEAVES, [*_ten_epochs, *_equal_steps, *_settled],
+                      about='Figure 2b: batches of 8 to 300; equal epochs, equal steps, settled statistics; frozen '
+                            'body')
