@@ -127,13 +127,13 @@ def _print_demo(rows, scores, dls):
     "What was trained on, the scores beside the paper's, and what they say"
     run,f1,n = rows.iloc[0],scores.iloc[0],dls.counts
     rare,common = run.minority,run.majority
-    _say(f"\n{len(dls.valid.dataset)} test images, half of them {rare}s. Trained on {n[str(common)]} images of {common} "
-         f"and {n[str(rare)]} of {rare}, {run.epochs} epochs, {run.device}. Mean ± standard deviation over "
+    _say(f"\n{len(dls.valid.dataset)} test images, half of them {rare}s. Trained on {n[str(common)]} images of "
+         f"{common} and {n[str(rare)]} of {rare}, {run.epochs} epochs, {run.device}. Mean ± standard deviation over "
          f"{rows.seed.nunique()} seeds; the difference is paired, with its 95 % bootstrap interval. Paper: "
          "arXiv:2109.09016, Table 7 (softmax, CCE; all of MNIST to draw from).")
     _print_table(_demo_table(scores))
-    _say(f"The final BN scored higher on the minority in {f1.better} of {f1.n} seeds. F1 depends on where the threshold "
-         "lies, ROC-AUC does not: it tells whether the classes are ranked better.")
+    _say(f"The final BN scored higher on the minority in {f1.better} of {f1.n} seeds. F1 depends on where the "
+         "threshold lies, ROC-AUC does not: it tells whether the classes are ranked better.")
 
 @app.command()
 @_loading('studies.demo')
