@@ -123,6 +123,18 @@ def _demo_rows(study, device, out):
         finished = len(trials)-len(missing(study, trials, csv))
         raise KeyboardInterrupt(f"stopped; {finished} finished runs are in {csv}") from None
 
+def _print_demo(rows, scores, dls):
+    "What was trained on, the scores beside the paper's, and what they say"
+    run,f1,n = rows.iloc[0],scores.iloc[0],dls.counts
+    rare,common = run.minority,run.majority
+    _say(f"\n{len(dls.valid.dataset)} test images, half of them {rare}s. Trained on {n[str(common)]} images of "
+         f"{common} and {n[str(rare)]} of {rare}, {run.epochs} epochs, {run.device}. Mean ± standard deviation over "
+         f"{rows.seed.nunique()} seeds; the difference is paired, with its 95 % bootstrap interval. Paper: "
+         "arXiv:2109.09016, Table 7 (softmax, CCE; all of MNIST to draw from).")
+    _print_table(_demo_table(scores))
+    _say(f"The final BN scored higher on the minority in {f1.better} of {f1.n} seeds. F1 depends on where the "
+         "threshold lies, ROC-AUC does not: it tells whether the classes are ranked better.")
+
 @app.command()
 @_loading('studies.demo')
 def demo(
@@ -145,15 +157,8 @@ def demo(
     dls = trial_dls(study.trials()[0], pick_device(device))
     _ready(out)
     rows = _demo_rows(study, device, out)
-    scores,n = demo_scores(rows),dls.counts
-    rare = scores.iloc[0]
-    _say(f"\n{len(dls.valid.dataset)} test images, half of them {minority}s. Trained on {n[str(majority)]} images of "
-         f"{majority} and {n[str(minority)]} of {minority}, {epochs} epochs, {rows.device[0]}. Mean ± standard "
-         f"deviation over {seeds} seeds; the difference is paired, with its 95 % bootstrap interval. Paper: "
-         "arXiv:2109.09016, Table 7 (softmax, CCE; all of MNIST to draw from).")
-    _print_table(_demo_table(scores))
-    _say(f"The final BN scored higher on the minority in {rare.better} of {rare.n} seeds. F1 depends on where "
-         "the threshold lies, ROC-AUC does not: it tells whether the classes are ranked better.")
+    scores = demo_scores(rows)
+    _print_demo(rows, scores, dls)
     seed_lines(rows, SCORES[:2], scores).savefig(out/'demo.png', dpi=150)
     _say(f"Rows: {out/'demo.csv'}\nFigure: {out/'demo.png'}", soft_wrap=True)
 

@@ -22,8 +22,7 @@ from ..leaves import leaf_dls
 from ..metrics import class_scores
 from ..networks import efficientnet_lite0
 from ..replicas import NoValidation
-from ..study import (StepsTimed, Study, StudyError, append_rows, cores, pick_device, provenance,
-                                  run_study)
+from ..study import StepsTimed, Study, StudyError, append_rows, cores, pick_device, provenance, run_study
 from ..training import StepTimer
 
 # %% auto #0

@@ -42,9 +42,11 @@ def _panel(ax, rows, score, o):
     "One score: a line a seed, the means, what the paper reports"
     pairs = rows.pivot(index='final_bn', columns='seed', values=score)
     ax.plot([0,1], pairs, color='0.6', lw=1, marker='o', ms=3, zorder=1)
-    ax.plot([0,1], [o.without, o.with_bn], color='0.2', lw=2, zorder=2)
+    ax.plot([0,1], [o.without, o.with_bn], color='0.2', lw=2, zorder=2, label=f'mean of {o.n}')
     for x,v,color in ((0, o.without, WITHOUT), (1, o.with_bn, WITH)): ax.plot(x, v, 'o', color=color, ms=9, zorder=3)
-    if 'paper_with' in o: ax.plot([0,1], [o.paper_without, o.paper_with], 'D', color='k', mfc='none', ms=8, zorder=4)
+    if pd.notna(o.get('paper_with')):
+        paper = o.paper_without,o.paper_with
+        ax.plot([0,1], paper, 'D', color='k', mfc='none', ms=8, zorder=4, label='reported')
     ax.set(title=o.score, xlim=(-.3,1.3), ylim=(-.02,1.02))
     ax.set_xticks([0,1], ['without\nfinal BN', 'with\nfinal BN'])
     ax.grid(axis='y', alpha=.3)
@@ -59,4 +61,5 @@ def seed_lines(
     fig,axs = plt.subplots(1, len(scores), figsize=(2.7*len(scores), 3.1), dpi=130, sharey=True, layout='constrained')
     for ax,score,(_,o) in zip(axs, scores, table.iterrows()): _panel(ax, rows, score, o)
     axs[0].set_ylabel('balanced test set')
+    axs[0].legend(loc='lower right', frameon=False)
     return fig
