@@ -121,10 +121,13 @@ def test_numbers_on_the_cover(root):
 
 
 def test_small(root, tracked):
-    "Nothing large, and no weights"
+    "Nothing large, and no weights; the scores of all studies stay below 10 MB"
     weights = '.pth', '.pkl', '.npz', '.safetensors'
-    large = [str(f) for f in tracked if f.suffix in weights or (root/f).stat().st_size > 2e6]
+    scores = [f for f in tracked if f.parts[:2]==('results','scores')]
+    large = [str(f) for f in tracked if (root/f).stat().st_size > 2e6]
     assert not large
+    assert not [str(f) for f in set(tracked)-set(scores) if f.suffix in weights]
+    assert sum((root/f).stat().st_size for f in scores) < 10e6
 
 
 def test_no_paths_of_a_machine(root, tracked):
