@@ -389,18 +389,22 @@ def _is_guarded(source, line):
     return True
 
 def _script_line():
-    "The file and line at which the running script is, `None` outside one"
+    "The file and line at which the running script is, `(None,None)` outside one"
     frame,main = sys._getframe(),vars(sys.modules['__main__'])
     while frame is not None:
         if frame.f_globals is main and frame.f_code.co_name=='<module>': return main.get('__file__'),frame.f_lineno
         frame = frame.f_back
+    return None,None
 
 def _check_script():
     "A `StudyError` in a script whose workers, which read it again, would start workers of their own"
-    try:
-        file,line = _script_line()
-        guarded = _is_guarded(Path(file).read_text(encoding='utf-8'), line)
-    except (OSError, TypeError, SyntaxError, UnicodeDecodeError): return
+    file,line = _script_line()
+    if file is None: return
+    if file=='<stdin>':
+        raise StudyError("each worker process reads the running script again, and this one has no file: save it, or use "
+                         "workers=1")
+    try: guarded = _is_guarded(Path(file).read_text(encoding='utf-8'), line)
+    except (OSError, SyntaxError, UnicodeDecodeError): return
     if guarded: return
     raise StudyError(f"{file}, line {line}: each worker process reads this script again, so what starts them must "
                      "stand below `if __name__ == '__main__':`; put it there, or use workers=1")
