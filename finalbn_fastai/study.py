@@ -401,8 +401,8 @@ def _check_script():
     file,line = _script_line()
     if file is None: return
     if file=='<stdin>':
-        raise StudyError("each worker process reads the running script again, and this one has no file: save it, or use "
-                         "workers=1")
+        raise StudyError("each worker process reads the running script again, and this one has no file: save it, or "
+                         "use workers=1")
     try: guarded = _is_guarded(Path(file).read_text(encoding='utf-8'), line)
     except (OSError, SyntaxError, UnicodeDecodeError): return
     if guarded: return
