@@ -10,11 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 import pandas as pd
 from .metrics import paired_interval
-from .study import StudyError, as_text, get_study, read_rows, results_folder, typed
+from .study import StudyError, as_text, get_study, missing, read_rows, results_folder, typed
 
 # %% auto #0
 __all__ = ['results', 'summary', 'paper_table', 'reported', 'paper_scores', 'beside_paper', 'mean_sd', 'with_interval', 'as_read',
-           'show', 'made_on', 'in_words', 'by_momentum', 'verdict']
+           'show', 'made_on', 'to_do', 'above_zero', 'in_words', 'by_momentum', 'verdict']
 
 # %% ../nbs/08_tables.ipynb #c6dd8fc8
 def results(
@@ -237,6 +237,22 @@ def made_on(
     device,torch,fastai = (' and '.join(map(str, rows[k].dropna().unique())) for k in ('device','torch','fastai'))
     failed = int(rows.failed.notna().sum()) if 'failed' in rows else 0
     return f"{device}, torch {torch}, fastai {fastai}; {failed} run{'' if failed==1 else 's'} failed"
+
+# %% ../nbs/08_tables.ipynb #9dac166b
+def to_do(
+    study, # A `Study`
+    folder=None, # As for `results`
+)->str: # Markdown; empty where nothing is left
+    "How many runs of a study are not measured yet, and the command that measures them"
+    trials = study.trials()
+    left = len(missing(study, trials, Path(folder or results_folder())/f'{study.name}.csv'))
+    return f"**{left} of {len(trials)} runs are not measured yet**: `finalbn run {study.name}`." if left else ''
+
+def above_zero(
+    table:pd.DataFrame # From `summary`
+)->str: # Such as '3 of 5 intervals above zero'
+    "How many intervals of a table lie above zero"
+    return f"{(table.lo>0).sum()} of {len(table)} intervals above zero"
 
 # %% ../nbs/08_tables.ipynb #f2771867
 def _same(value, usual):
