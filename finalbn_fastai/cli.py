@@ -167,8 +167,8 @@ def _settings(only):
     "`['lr=0.1,0.2', ...]` as a `dict` of lists"
     res = {}
     for o in only:
-        name,_,values = o.partition('=')
-        if not (name and values): raise _Stop(f"--only {o}: write it as setting=value, or setting=value,value")
+        name,equals,values = o.partition('=')
+        if not (name and equals): raise _Stop(f"--only {o}: write it as setting=value, or setting=value,value")
         res[name.strip()] = [v.strip() for v in values.split(',')]
     return res
 
