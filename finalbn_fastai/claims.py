@@ -369,6 +369,9 @@ H1 = [
 _H2 = dict(lr=3e-3)
 _FEW,_MANY = list(range(5, 51, 5)),list(range(80, 101, 5))
 _MIDDLE = list(range(55, 76, 5))
+_SMALL = 'EfficientNet-Lite0, 64 px; paper: ResNet-34'
+_MORE = 'finalbn run h2_ratio --only arch=efficientnet_lite0 --only size=64 --only body=all'
+
 def _small(final_bn, **body): return scored('h2_ratio', final_bn=final_bn, size=64, plant='apple', **_H2, **body)
 
 def _gain_over(values, score='f1_minority'): return mean_over('n_unhealthy', values, gained('h2_ratio', score, **_H2))
@@ -386,11 +389,9 @@ H2 = [
     Claim('H2-minority', '15_h2_ratio', '2: 4.2', 'The impact is larger on the minority than on the majority', 'gain',
           compare(_gain_over(_FEW, 'f1_majority'), _gain_over(_FEW), ['plant']), f'{_RESNET}; mean over 5 to 50'),
     Claim('H2-unfreeze', '15_h2_ratio', '2: 4.2', 'Without the layer, unfreezing helps', 'gain',
-          compare(_small(False), _small(False, body='all'), ['n_unhealthy']), 'EfficientNet-Lite0, 64 px; paper: ResNet-34',
-          'finalbn run h2_ratio --only arch=efficientnet_lite0 --only size=64 --only body=all'),
+          compare(_small(False), _small(False, body='all'), ['n_unhealthy']), _SMALL, _MORE),
     Claim('H2-frozen', '15_h2_ratio', '2: 4.2', 'A frozen body with the layer is as good as an unfrozen one without',
-          'none', compare(_small(False, body='all'), _small(True), ['n_unhealthy']), 'EfficientNet-Lite0, 64 px; paper: ResNet-34',
-          'finalbn run h2_ratio --only arch=efficientnet_lite0 --only size=64 --only body=all')]
+          'none', compare(_small(False, body='all'), _small(True), ['n_unhealthy']), _SMALL, _MORE)]
 
 def _batch(bs, lr): return scored('h3_batch_size', bs=bs, lr=lr, final_bn=True)
 
@@ -518,8 +519,8 @@ H6 = [
           layer('h6_sigmoid', claimed=reported_difference(7, 'softmax BCE'), output='softmax', loss='BCE', curve=True,
                 also=_ALL_DIGITS)),
     Claim('H6-first', '19_h6_sigmoid', '2: Table 7', 'After a first BN the final one still gains (softmax, BCE)',
-          'gain', layer('h6_sigmoid', claimed=reported_difference(7, 'softmax BCE first BN'), output='softmax', loss='BCE',
-                first_bn=True, curve=True, also=_ALL_DIGITS)),
+          'gain', layer('h6_sigmoid', claimed=reported_difference(7, 'softmax BCE first BN'), output='softmax',
+                        loss='BCE', first_bn=True, curve=True, also=_ALL_DIGITS)),
     Claim('H6-cce', '19_h6_sigmoid', '2: Table 7', 'CCE is the better loss for a softmax than BCE', 'gain',
           together(*map(_cce_over_bce, (False,True))), 'with two classes they are the same function'),
     Claim('H6-best', '19_h6_sigmoid', '2: Table 7',
@@ -530,7 +531,8 @@ CLAIMS = [*FINDING, *TABLE_2, *CONFIDENCE, *H1, *H2, *H3, *H4, *H5, *H6]
 
 # %% ../nbs/08c_claims.ipynb #3e341057
 PAGES = {'11_finding':'The finding: ten diseased leaves among a thousand',
-         '12_configurations':'Sixty-four configurations', '13_confidence':'Confidence and calibration', '14_h1_inference':'H-1: taking the layer away again',
+         '12_configurations':'Sixty-four configurations', '13_confidence':'Confidence and calibration',
+         '14_h1_inference':'H-1: taking the layer away again',
          '15_h2_ratio':'H-2: how rare is rare', '16_h3_batch_size':'H-3: the size of the batch',
          '17_h4_simple_nets':'H-4: a simple CNN on digits', '18_h5_majorities':'H-5: one majority or two',
          '19_h6_sigmoid':'H-6: sigmoid or softmax'}
