@@ -20,7 +20,7 @@ __all__ = ['MARGIN', 'WORDS', 'KINDS', 'judge', 'condition_name', 'Condition', '
 # %% ../nbs/08b_judge.ipynb #7bc08e50
 MARGIN = .02
 WORDS = 'reproduced','partly','equivalent to none','not reproduced','reversed','inconclusive','not measured'
-KINDS = {'gain':'a gain', 'loss':'a loss', 'none':'no effect', 'no loss':'no loss', 'at least':'at least as much'}
+KINDS = {'gain':'higher', 'loss':'lower', 'none':'no effect', 'no loss':'not lower', 'at least':'at least as high'}
 
 def _of_effect(difference, lo, hi, claimed, margin):
     "The word for a claimed gain"
