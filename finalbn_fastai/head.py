@@ -434,7 +434,7 @@ def recompute_stats(
     bn.running_var.copy_(z.var(0))
     return learn
 
-# %% ../nbs/00_head.ipynb #496b6497
+# %% ../nbs/00_head.ipynb #6af3a747
 def log_prior(
     y:torch.Tensor, # `(N,)` integer classes of a training set
     n:int, # Scores of the network: one a class, or a single one for a sigmoid
