@@ -20,7 +20,8 @@ __all__ = ['MARGIN', 'WORDS', 'KINDS', 'judge', 'condition_name', 'Condition', '
 # %% ../nbs/08b_judge.ipynb #7bc08e50
 MARGIN = .02
 WORDS = 'reproduced','partly','equivalent to none','not reproduced','reversed','inconclusive','not measured'
-KINDS = {'gain':'higher', 'loss':'lower', 'none':'no effect', 'no loss':'not lower', 'at least':'at least as high'}
+KINDS = {'gain':'higher', 'loss':'lower', 'none':'no effect', 'no loss':'not lower', 'no gain':'not higher',
+         'at least':'at least as high'}
 
 def _of_effect(difference, lo, hi, claimed, margin):
     "The word for a claimed gain"
@@ -50,6 +51,7 @@ def judge(
     if np.isnan(lo) or np.isnan(hi): return 'inconclusive'
     if kind=='none': return _of_none(-margin<=lo and hi<=margin, lo>margin or hi<-margin)
     if kind in ('no loss','at least'): return _of_none(-margin<=lo, hi<-margin)
+    if kind=='no gain': return _of_none(hi<=margin, lo>margin)
     if kind=='loss': difference,lo,hi,claimed = -difference,-hi,-lo,-claimed
     return _of_effect(difference, lo, hi, claimed, margin)
 
@@ -195,8 +197,9 @@ def word_p(
     none = word=='equivalent to none' or word=='reproduced' and kind=='none'
     if none: return max(_p(d, -margin, 'greater'), _p(d, margin, 'less'))
     if word=='reproduced' and kind in ('no loss','at least'): return _p(d, -margin, 'greater')
+    if word=='reproduced' and kind=='no gain': return _p(d, margin, 'less')
     if word in ('reproduced','partly','reversed'): return _p(d, 0, 'two-sided')
-    if word=='not reproduced' and kind in ('none','no loss','at least'):
+    if word=='not reproduced' and kind in ('none','no loss','no gain','at least'):
         return min(1, 2*min(_p(d, margin, 'greater'), _p(d, -margin, 'less')))
     size = condition.claimed if np.isfinite(condition.claimed) else margin if kind=='gain' else -margin
     return _p(d, size, 'two-sided') if word=='not reproduced' else float('nan')
