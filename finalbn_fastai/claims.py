@@ -306,12 +306,12 @@ def _smoothed(bn):
 FINDING = [
     Claim('F-minority', '11_finding', '1, 2: Table 1', 'The layer raises F1 of the diseased leaves', 'gain',
           layer('finding', by=_BY, claimed=_plant(1)), _VGG, 'finalbn run finding --only arch=vgg19'),
-    Claim('F-majority', '11_finding', '1, 2: Table 1', 'and F1 of the healthy ones', 'gain',
+    Claim('F-majority', '11_finding', '1, 2: Table 1', 'It raises F1 of the healthy leaves too', 'gain',
           layer('finding', 'f1_majority', _BY, _plant(1, 'f1_majority')), _VGG),
     Claim('F-weighted', '11_finding', '1, 2: Table 1', 'It does better than a weighted loss on the diseased leaves',
           'gain', _over_weighted('f1_minority'), _VGG),
-    Claim('F-weighted-majority', '11_finding', '1, 2: Table 1', 'and on the healthy ones', 'gain',
-          _over_weighted('f1_majority'), _VGG),
+    Claim('F-weighted-majority', '11_finding', '1, 2: Table 1',
+          'It does better than a weighted loss on the healthy leaves', 'gain', _over_weighted('f1_majority'), _VGG),
     Claim('F-threefold', '11_finding', '1: conclusion', 'F1 more than three-fold on some configurations',
           'at least', together(_THREEFOLD, *_LONGER), f'{_LITE}; compared with three times the plain network'),
     Claim('F-smoothing', '11_finding', '2: 1, of 1', 'Label smoothing does not help', 'no gain',
@@ -332,7 +332,7 @@ TABLE_2 = [
     Claim('T2-alone', '12_configurations', '1: Table 2; 2: Table 2',
           'Of six switches the layer alone lifts the diseased apples', 'gain',
           together(*map(_table2, (224,64))), f'{_RESNET}; lr 0.003, last epoch'),
-    Claim('T2-first', '12_configurations', '1: Table 2', 'and is enough for the highest F1 of both classes of all 64',
+    Claim('T2-first', '12_configurations', '1: Table 2', 'It is enough for the highest F1 of both classes of all 64',
           'at least', together(_place, *map(_frozen_best, (224,64))),
           'EfficientNet-Lite0; paper: ResNet-34; lr 0.003, best epoch on the test set, as in the paper'),
     Claim('T2-largest', '12_configurations', '1', 'No other switch matters as much', 'gain',
@@ -372,10 +372,10 @@ H1 = [
           'Removed after training, the layer leaves a boost on the minority', 'gain',
           _removed('f1_minority', 'f1_minority', False, dict(b=_REMOVED)), _RESNET,
           'finalbn run h1_inference --only arch=resnet34'),
-    Claim('H1-majority', '14_h1_inference', '2: 4.1', 'and the majority loses nothing by it', 'no loss',
+    Claim('H1-majority', '14_h1_inference', '2: 4.1', 'The majority loses nothing by its removal', 'no loss',
           _removed('f1_majority', 'f1_majority', True, dict(a='with final BN', b=_REMOVED)), _RESNET),
-    Claim('H1-close', '14_h1_inference', '2: 4.1', 'and the minority is very close to keeping the layer', 'no loss',
-          _removed('f1_minority', 'f1_minority', True, dict(a='with final BN', b=_REMOVED)), _RESNET),
+    Claim('H1-close', '14_h1_inference', '2: 4.1', 'The minority stays very close to what it is with the layer',
+          'no loss', _removed('f1_minority', 'f1_minority', True, dict(a='with final BN', b=_REMOVED)), _RESNET),
     Claim('H1-smooth', '14_h1_inference', '2: 5', 'It works because the landscape becomes smoother', 'gain',
           unmeasured('smoothness of the loss'), 'no experiment of the papers speaks to it')]
 
@@ -414,10 +414,10 @@ H3 = [
     Claim('H3-best', '16_h3_batch_size', '2: 4.2, Figure 2b', 'Batches of 64 are the best', 'at least',
           together(*(best_of('h3_batch_size', ['bs'], dict(bs=64), 'f1_minority', lr=lr, final_bn=True, also={'lr':lr})
                      for lr in (1e-3,3e-3))), f'{_RESNET}; against the best of the six others'),
-    Claim('H3-falls', '16_h3_batch_size', '2: 4.2', 'and the score drops with larger ones', 'loss',
+    Claim('H3-falls', '16_h3_batch_size', '2: 4.2', 'With batches larger than 64 the score drops', 'loss',
           together(*(_larger(*o) for o in product((1e-3,3e-3), (128,200,300)))), _RESNET),
-    Claim('H3-reason', '16_h3_batch_size', '2: 5', 'since the chances of the minority in a batch become smaller',
-          'loss', _chances, 'computed: 10 among 1010')]
+    Claim('H3-reason', '16_h3_batch_size', '2: 5',
+          'That is since the chances of the minority in a batch become smaller', 'loss', _chances, 'computed: 10 among 1010')]
 
 # %% ../nbs/08c_claims.ipynb #6d41d7c7
 _CNN = dict(arch='cnn', epochs=20)
@@ -445,11 +445,12 @@ _OTHER_PAIRS = {'2* vs 8':(2,8), '3* vs 5':(3,5), '5* vs 8':(5,8)}
 H4 = [
     Claim('H4-minority', '17_h4_simple_nets', '2: 4.3, Table 5', 'A simple CNN on digits gains on the minority', 'gain',
           _h4('f1_minority')),
-    Claim('H4-majority', '17_h4_simple_nets', '2: 4.3, Table 5', 'and on the majority', 'gain', _h4('f1_majority')),
-    Claim('H4-pairs', '17_h4_simple_nets', '2: 4.3', 'So do other pairs of digits', 'gain',
+    Claim('H4-majority', '17_h4_simple_nets', '2: 4.3, Table 5', 'A simple CNN on digits gains on the majority', 'gain',
+          _h4('f1_majority')),
+    Claim('H4-pairs', '17_h4_simple_nets', '2: 4.3', 'It gains on other pairs of digits', 'gain',
           together(*(layer('h4_simple_nets', minority=m, majority=M, also={'':f'{name}, 1 to 100'}, **_H4_FULL)
                      for name,(m,M) in _OTHER_PAIRS.items())), 'no numbers reported'),
-    Claim('H4-ten', '17_h4_simple_nets', '2: 4.3', 'and at one to ten, which the text names instead', 'gain',
+    Claim('H4-ten', '17_h4_simple_nets', '2: 4.3', 'It gains at one to ten, which the text names instead', 'gain',
           layer('h4_simple_nets', ratio=.1, claimed=reported_difference(5, _THREES), also={'':'3* vs 8, all of MNIST'},
                 **_H4_FULL), "Table 5's caption says 1 %"),
     Claim('H4-spread', '17_h4_simple_nets', '2: 4.3, Table 5', 'The runs become more alike', 'loss',
@@ -493,8 +494,8 @@ H5 = [
     Claim('H5-one', '18_h5_majorities', '2: 4.3, Table 6', 'Against a single majority the minority gains', 'gain',
           together(*(_h5(s, n) for n,s in product(_NETWORKS, _SINGLE)), *map(_three_pairs, _NETWORKS)), _DIGITS,
           'finalbn run h5_majorities --only arch=resnet34 --only pretrained=True'),
-    Claim('H5-two', '18_h5_majorities', '2: 4.3, Table 6', 'Against two majorities it does not', 'no gain',
-          together(*(_h5(_TWO, n) for n in _NETWORKS)), _DIGITS),
+    Claim('H5-two', '18_h5_majorities', '2: 4.3, Table 6', 'Against two majorities the minority does not gain',
+          'no gain', together(*(_h5(_TWO, n) for n in _NETWORKS)), _DIGITS),
     Claim('H5-only', '18_h5_majorities', '2: Table 6', 'Only against one: the gain is larger there than against two',
           'gain', together(*map(_one_minus_two, _NETWORKS)), _DIGITS),
     Claim('H5-rare', '18_h5_majorities', '2: Table 6', 'Two minorities gain, both (Setting-5)', 'gain',
