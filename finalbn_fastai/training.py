@@ -18,9 +18,9 @@ from .replicas import NoValidation, replica_preds
 from .study import StepsTimed, between, or_none, provenance, steps_to_time, whole
 
 # %% auto #0
-__all__ = ['LOSSES', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'SHARED', 'SCHEDULES', 'softmax_bce', 'sigmoid_bce', 'class_weights',
-           'weighted_cce', 'weighted_cce_per_image', 'check_loss', 'loss_of', 'n_scores', 'StepTimer', 'TestCurve',
-           'FirstNaN', 'fit_learner', 'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other']
+__all__ = ['LOSSES', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'SHARED', 'SCHEDULES', 'PARTS', 'softmax_bce', 'sigmoid_bce',
+           'class_weights', 'weighted_cce', 'weighted_cce_per_image', 'check_loss', 'loss_of', 'n_scores', 'StepTimer',
+           'TestCurve', 'FirstNaN', 'fit_learner', 'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other']
 
 # %% ../nbs/07_training.ipynb #0c22ab7f
 def softmax_bce(
@@ -212,3 +212,6 @@ def one_after_the_other(
     n,rows = len(trials),[]
     for i,t in enumerate(trials): rows.append(run(t, device, lambda f, i=i: tick((i+f)/n)))
     return rows
+
+# %% ../nbs/07_training.ipynb #2135a43b
+PARTS = 'test','valid','train','rest' # Of a draw; `'rest'`: in none of the others
