@@ -312,11 +312,12 @@ def tensor_dls(
     device=None, # Where tensors and batches live; the CPU if `None`
     prepare=noop, # Function from the inputs of a batch to what the network gets
     prepare_train=None, # The same for training batches; `prepare` if `None`
+    drop_last:bool=True, # Leave out the training batch that is not whole (another one each epoch)?
 )->DataLoaders: # Batches of prepared inputs and classes; the test part, if there is one, is `dls.test`
-    "fastai `DataLoaders` over tensors: training batches are whole, and in an order that the seed alone decides"
+    "fastai `DataLoaders` over tensors: training batches in an order that the seed alone decides"
     device = torch.device(device or 'cpu')
     def dl(part, prepare=prepare, **kwargs): return _tensor_dl(*parts[part], device, prepare, **kwargs)
-    train = dl('train', prepare_train or prepare, bs=bs, shuffle=True, drop_last=True)
+    train = dl('train', prepare_train or prepare, bs=bs, shuffle=True, drop_last=drop_last)
     dls = DataLoaders(train, dl('valid', bs=4*bs), device=device)
     dls.train.rng.seed(seed)
     dls.vocab,dls.c = list(vocab),len(vocab)

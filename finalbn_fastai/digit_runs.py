@@ -18,7 +18,8 @@ from .networks import INITS, cnn_net, fc_net, find_architecture, photo_net
 from .replicas import replica_learner, replica_preds
 from .study import Task, between, or_none, whole
 from .thresholds import margin
-from .training import ON_OR_NONE, PARTS, SCHEDULES, SHARED, SWITCH, check_loss, loss_of, n_scores
+from .training import LATER, ON_OR_NONE, OPTIMIZERS, SCHEDULES, SHARED, SWITCH, begin, check_beta
+from .training import PARTS, check_loss, loss_of, n_batches, n_scores
 from .training import FirstNaN, TestCurve, fit_learner, one_after_the_other, run_row
 from .training import stacked_rows, why_failed
 
@@ -46,7 +47,7 @@ def digit_net(
 )->nn.Module: # From `(N,1,28,28)` to `(N,classes)`, or `(N,1)` for a sigmoid
     "The network of a trial"
     t,n = trial,n_scores(trial['output'], n_digits(trial))
-    bn = {k:t[k] for k in ('final_bn','momentum','affine')}
+    bn = {k:t[k] for k in ('final_bn','momentum','affine','eps')}
     if t['arch'] in STACKED: return INITS[t['init']](STACKED[t['arch']](n_out=n, first_bn=t['first_bn'], **bn))
     arch,pretrained = find_architecture(t['arch']),bool(t['pretrained'])
     return photo_net(arch, n, pretrained=pretrained, size=t['size'] or 28, init=t['init'], **bn)
@@ -59,7 +60,9 @@ def trial_dls(
     "The draw of a trial; full MNIST unless it says otherwise"
     t = trial
     return digit_dls(t['minority'], t['majority'], t['ratio'], seed=t['seed'], bs=t['bs'], n_majority=t['n_majority'],
-                     device=device, source=t['source'] or 'full')
+                     device=device, source=t['source'] or 'full', drop_last=t['drop_last'])
+
+def _net(t, y): return begin(digit_net(t), t, y)
 
 def _fit(learn, t, tick, cbs): return fit_learner(learn, t['epochs'], t['lr'], t['schedule'], tick, cbs)
 
@@ -81,8 +84,9 @@ def _digits_stacked(trials, device, tick):
     "The rows of trials that are trained as replicas"
     start,t = perf_counter(),trials[0]
     dls = [trial_dls(o, device) for o in trials]
-    loss = loss_of(t, dls[0].train.dataset.tensors[1])
-    learn = replica_learner(partial(digit_net, t), dls, [o['seed'] for o in trials], loss, wd=t['wd'])
+    y = dls[0].train.dataset.tensors[1]
+    learn = replica_learner(partial(_net, t, y), dls, [o['seed'] for o in trials], loss_of(t, y), wd=t['wd'],
+                            opt_func=OPTIMIZERS[t['opt']][1])
     at = {t['epochs'], *range(1, t['epochs']+1, max(1, t['epochs']//10))}
     _fit(learn, t, tick, [TestCurve(at)] if t['curve'] else [])
     rows = stacked_rows(learn, n_minority(t), perf_counter()-start)
@@ -100,8 +104,8 @@ def _digits_alone(trial, device, tick):
     start,t,nan = perf_counter(),trial,FirstNaN()
     dls = trial_dls(t, device)
     set_seed(t['seed'])
-    loss = loss_of(t, dls.train.dataset.tensors[1])
-    learn = Learner(dls, digit_net(t).to(device), loss_func=loss, wd=t['wd'])
+    y = dls.train.dataset.tensors[1]
+    learn = Learner(dls, _net(t, y).to(device), loss_func=loss_of(t, y), wd=t['wd'], opt_func=OPTIMIZERS[t['opt']][0])
     _fit(learn, t, tick, [nan])
     with learn.no_bar(): z,y = learn.get_preds(dl=dls.valid, act=noop, reorder=False)
     scores = partial(score_run, z, y, n_minority(t))
@@ -141,6 +145,7 @@ def _check_digits(v):
 def _refuse_digits(t):
     "A `ValueError` for settings that this network would not obey"
     check_loss(t['output'], t['loss'], n_digits(t))
+    check_beta(t)
     stacked = t['arch'] in STACKED
     ignored = ('pretrained','size') if stacked else ('first_bn','curve')
     kind = 'a body for photographs' if stacked else ' or '.join(STACKED)
@@ -154,7 +159,7 @@ def digit_steps(
     n = trial['n_majority'] or (400 if trial.get('source')=='embedded' else 5_900)
     rare = round(trial['ratio']*n)*n_minority(trial)
     items = n*len(_digits_of(trial['majority'])) + rare
-    return trial['epochs']*(items//trial['bs'])
+    return trial['epochs']*n_batches(items, trial)
 
 def digit_block(
     trial:dict # Of `DIGITS`
@@ -164,10 +169,11 @@ def digit_block(
 
 _usual = dict(arch='fc', output='softmax', loss='CCE', first_bn=False, final_bn=[False,True], minority=3, majority=8,
               ratio=.01, n_majority=None, epochs=100, lr=1e-3, bs=64, momentum=.01, affine=True, wd=.01,
-              schedule='one-cycle', init='pytorch', pretrained=None, size=None, curve=None, source=None)
+              schedule='one-cycle', init='pytorch', pretrained=None, size=None, curve=None, source=None, **LATER)
 _allowed = dict(SHARED, arch=_check_arch, first_bn=SWITCH, minority=_check_digits, majority=_check_digits,
                 ratio=between(0, 1), n_majority=or_none(whole(1)), schedule=SCHEDULES, init=tuple(INITS),
                 pretrained=(None,*SWITCH), size=or_none(whole(8)), curve=ON_OR_NONE, source=(None,'full','embedded'))
 DIGITS = Task(run_digits, _usual, _allowed, _refuse_digits, steps=digit_steps,
-              like=('arch','output','first_bn','bs','size','pretrained'), block=digit_block)
+              like=('arch','output','first_bn','bs','size','pretrained'), block=digit_block,
+              younger=tuple(LATER))
 DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, curve=(None,)), block=1)

@@ -138,6 +138,7 @@ def digit_dls(
     device=None, # Where images and model live; the CPU if `None`
     n_majority:int|None=None, # Training images of each majority digit; all if `None`
     source:str='auto', # As for `mnist`
+    drop_last:bool=True, # As for `tensor_dls`
 )->DataLoaders: # Batches of `(N,1,28,28)` floats from 0 to 1, and `(N,)` classes, the majority digits first
     "Imbalanced digits as fastai `DataLoaders`; the second is the balanced *test* set, for scoring after training"
     d,minority,majority = mnist(source),_tuple(minority),_tuple(majority)
@@ -145,7 +146,8 @@ def digit_dls(
     if n_test is None: n_test = _n_test(d, digits)
     train,test = imbalanced_split(d.y, minority, majority, ratio, n_test, seed, n_majority, d.test)
     parts = {'train': _as_tensors(d, train, digits), 'valid': _as_tensors(d, test, digits)}
-    dls = tensor_dls(parts, [*map(str, digits)], [*map(str, minority)], bs, seed, device)
+    dls = tensor_dls(parts, [*map(str, digits)], [*map(str, minority)], bs, seed, device,
+                     drop_last=drop_last)
     dls.source = d.name
     dls.counts = {str(c): int((d.y[train]==c).sum()) for c in digits}
     return dls

@@ -118,13 +118,15 @@ def feature_dls(
     bs:int=64, # Batch size (the papers': 64)
     device=None, # Where body and features live; the CPU if `None`
     train_bn:bool=False, # As for `extract`
+    drop_last:bool=True, # As for `tensor_dls`
     **kwargs # More of `plantvillage`
 )->DataLoaders: # Batches of `(N,nf)` features and `(N,)` classes, 1 unhealthy; the test set is `dls.test`
     "One draw of leaves, each image replaced by its features; the body runs over all photographs of the plant once"
     df = plantvillage(draw, seed=seed, **kwargs) if isinstance(draw, str) else draw
     photos,f = plant_features(plant_of(df), arch, size, pretrained, device, train_bn)
     parts = {split:(f[rows], y) for split,(rows,y) in split_rows(df, photos.file).items()}
-    dls = tensor_dls(parts, ['healthy','unhealthy'], ['unhealthy'], bs=bs, seed=seed, device=device)
+    dls = tensor_dls(parts, ['healthy','unhealthy'], ['unhealthy'], bs=bs, seed=seed, device=device,
+                     drop_last=drop_last)
     dls.n_features = f.shape[1]
     return dls
 

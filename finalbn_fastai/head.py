@@ -23,30 +23,33 @@ from fastai.torch_core import apply_init, no_random, params, to_device, trainabl
 from fastai.vision.learner import create_head, vision_learner
 
 # %% auto #0
-__all__ = ['new_final_bn', 'bn_head', 'final_bn', 'item_labels', 'check_final_bn', 'FinalBNCheck', 'bn_learner', 'add_final_bn',
-           'FinalBN', 'drop_final_bn', 'fold_final_bn', 'recompute_stats']
+__all__ = ['new_final_bn', 'bn_head', 'final_bn', 'item_labels', 'check_batches', 'check_final_bn', 'FinalBNCheck', 'bn_learner',
+           'add_final_bn', 'FinalBN', 'drop_final_bn', 'fold_final_bn', 'recompute_stats', 'log_prior', 'start_beta',
+           'start_at_log_prior']
 
 # %% ../nbs/00_head.ipynb #d13d81d2
 def new_final_bn(
     n:int, # Number of classes
     momentum:float|None=.01, # Weight of the newest batch in the running statistics; `None`: plain average over batches
     affine:bool=True, # Learn a scale and a shift for each class?
+    eps:float=1e-5, # Added to the variance before the root (PyTorch's and fastai's value; Keras's is 1e-3)
 )->nn.BatchNorm1d: # From `(N, n)` scores to `(N, n)`; marked, so that `final_bn` finds it
-    "A new final BN: batch normalization over `n` class scores; a `ValueError` for a `momentum` outside 0 to 1"
+    "A new final BN: batch normalization over `n` class scores; a `ValueError` for a `momentum` or `eps` out of range"
     if momentum is not None and not 0<momentum<=1:
         raise ValueError(f"momentum={momentum}: give a number above 0 and up to 1, "
                          "or None for a plain average over batches")
-    bn = nn.BatchNorm1d(n, momentum=momentum, affine=affine)
+    if not 0<eps<float('inf'): raise ValueError(f"eps={eps}: give a number above 0, such as 1e-5")
+    bn = nn.BatchNorm1d(n, eps=eps, momentum=momentum, affine=affine)
     bn.is_final_bn = True
     return bn
 
 # %% ../nbs/00_head.ipynb #bf03a9a5
-def _set_output(head, momentum, affine, bias):
+def _set_output(head, momentum, affine, bias, eps):
     "Give the last `Linear` of a fastai `head` its bias, and the final BN, if there is one, its options"
     lin = [m for m in head.modules() if isinstance(m, nn.Linear)][-1]
     if bias is False: lin.bias = None
     elif bias and lin.bias is None: lin.bias = nn.Parameter(lin.weight.new_zeros(lin.out_features))
-    if isinstance(head[-1], nn.BatchNorm1d): head[-1] = new_final_bn(lin.out_features, momentum, affine)
+    if isinstance(head[-1], nn.BatchNorm1d): head[-1] = new_final_bn(lin.out_features, momentum, affine, eps)
     return head
 
 # %% ../nbs/00_head.ipynb #a232a5cc
@@ -62,12 +65,13 @@ def bn_head(
     ps:float|list=.5, # Dropout before the last `Linear` (half of it before the others), or one value a layer
     concat_pool:bool=False, # Average pooling, as the paper has it, or fastai's average and maximum pooling?
     init=None, # Initialization of the weights, such as `nn.init.kaiming_normal_`; PyTorch's own if `None`
+    eps:float=1e-5, # Of the final BN, added to the variance (the head's other BN layers keep PyTorch's 1e-5)
     **kwargs
 )->nn.Sequential: # From a batch of `(N, nf, H, W)` features to `(N, n_out)` scores
     "The paper's head: average pooling, BN, Dropout, Dense, ReLU, BN, Dropout, Dense, final BN (arXiv:2109.09016, 3.1)"
     if lin_ftrs is not None: lin_ftrs = list(lin_ftrs)
     head = create_head(nf, n_out, lin_ftrs=lin_ftrs, ps=ps, concat_pool=concat_pool, bn_final=final_bn, **kwargs)
-    _set_output(head, momentum, affine, bias)
+    _set_output(head, momentum, affine, bias, eps)
     if init is not None: apply_init(head, init)
     return head
 
@@ -88,8 +92,8 @@ def final_bn(
 
 # %% ../nbs/00_head.ipynb #64d5dda2
 def _require_bn(learn, todo):
-    "The final BN of `learn`, or an error saying that there is none `todo`"
-    if (bn := final_bn(learn.model)) is None:
+    "The final BN of a learner or a model, or an error saying that there is none `todo`"
+    if (bn := final_bn(learn)) is None:
         raise ValueError(f"there is no final BN to {todo}: the model does not end in a BatchNorm1d. Put one there with "
                          "`bn_learner` or the `FinalBN` callback, or leave this call out")
     return bn
@@ -143,8 +147,10 @@ def _check_classes(dls):
                      "a classifier needs two or more; look at the labels and the split")
 
 # %% ../nbs/00_head.ipynb #19eb8498
-def _check_batches(dl):
-    "Two items at least in every batch, and one batch at least"
+def check_batches(
+    dl # Loader of training batches
+):
+    "A `ValueError` saying what to do, unless there is a batch, and no batch of one item"
     n,bs = getattr(dl, 'n', None),getattr(dl, 'bs', getattr(dl, 'batch_size', None))
     if n is None and hasattr(getattr(dl, 'dataset', None), '__len__'): n = len(dl.dataset)
     if bs==1:
@@ -163,7 +169,7 @@ def check_final_bn(
     learn:Learner # About to be trained
 ):
     "Raise a `ValueError` saying what to do if the final BN of `learn` cannot be trained on its data"
-    _check_batches(learn.dls.train)
+    check_batches(learn.dls.train)
     _check_targets(_peek(learn.dls)[1])
     _check_classes(learn.dls)
     bn = final_bn(learn.model)
@@ -221,6 +227,7 @@ def bn_learner(
     momentum:float|None=.01, # Weight of the newest batch in the running statistics (fastai's value)
     affine:bool=True, # Learn a scale and a shift for each class?
     bias:bool|None=None, # Bias of the last `Linear`; `None`: as fastai has it (none, unless `lin_first`)
+    eps:float=1e-5, # Of the final BN, added to the variance before the root (Keras's value is 1e-3)
     **kwargs
 )->Learner:
     "A `vision_learner` with the paper's head: average pooling, and a final batch normalization layer (`bn_head`)"
@@ -230,8 +237,8 @@ def bn_learner(
     if kwargs.get('lin_ftrs') is not None: kwargs['lin_ftrs'] = list(kwargs['lin_ftrs'])
     own_head = kwargs.get('custom_head') is not None
     learn = vision_learner(dls, arch, bn_final=final_bn and not own_head, **kwargs)
-    if not own_head: _set_output(learn.model[-1], momentum, affine, bias)
-    elif final_bn: add_final_bn(learn, momentum, affine)
+    if not own_head: _set_output(learn.model[-1], momentum, affine, bias, eps)
+    elif final_bn: add_final_bn(learn, momentum, affine, eps)
     learn.opt = None
     if kwargs.get('pretrained', True): learn.freeze()
     if final_bn: learn.add_cb(FinalBNCheck())
@@ -328,6 +335,7 @@ def add_final_bn(
     learn:Learner, # Of any single-label classifier that gives `(N, classes)` scores
     momentum:float|None=.01, # Weight of the newest batch in the running statistics (fastai's value)
     affine:bool=True, # Learn a scale and a shift for each class?
+    eps:float=1e-5, # Added to the variance before the root (PyTorch's and fastai's value; Keras's is 1e-3)
 )->nn.BatchNorm1d: # The new layer
     "Put a final BN after the last `Linear` of the model of `learn`, its parameters in the optimizer"
     if final_bn(learn.model) is not None:
@@ -337,7 +345,7 @@ def add_final_bn(
     xb,yb = _peek(learn.dls)
     _check_targets(yb)
     out,lin = _trace(learn.model, xb)
-    bn = new_final_bn(out.shape[1], momentum, affine).to(out.device)
+    bn = new_final_bn(out.shape[1], momentum, affine, eps).to(out.device)
     _place(learn, bn, lin)
     _optimize(learn, bn, lin)
     return bn
@@ -347,7 +355,8 @@ class FinalBN(FinalBNCheck):
     "Puts a final BN on the model as soon as it joins a `Learner`: in `cbs`, by `add_cb`, or for one `fit`"
     def __init__(self,
         momentum:float|None=.01, # Weight of the newest batch in the running statistics (fastai's value)
-        affine:bool=True # Learn a scale and a shift for each class?
+        affine:bool=True, # Learn a scale and a shift for each class?
+        eps:float=1e-5, # Added to the variance before the root (PyTorch's and fastai's value; Keras's is 1e-3)
     ):
         store_attr()
         self.layer = None
@@ -355,7 +364,7 @@ class FinalBN(FinalBNCheck):
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
         if name=='learn' and value is not None and (self.layer is None or final_bn(value.model) is not self.layer):
-            self.layer = add_final_bn(value, self.momentum, self.affine)
+            self.layer = add_final_bn(value, self.momentum, self.affine, self.eps)
 
 # %% ../nbs/00_head.ipynb #d834679c
 def _remove(learn, bn):
@@ -423,4 +432,44 @@ def recompute_stats(
     z = torch.cat(seen)
     bn.running_mean.copy_(z.mean(0))
     bn.running_var.copy_(z.var(0))
+    return learn
+
+# %% ../nbs/00_head.ipynb #496b6497
+def log_prior(
+    y:torch.Tensor, # `(N,)` integer classes of a training set
+    n:int, # Scores of the network: one a class, or a single one for a sigmoid
+)->torch.Tensor: # `(n,)`
+    "The log of the class frequencies of `y`, or for a single score the log odds of class 1"
+    count = y.bincount(minlength=max(n, 2)).double()
+    if absent := (count==0).nonzero().flatten().tolist():
+        raise ValueError(f"class {absent[0]} has no item in the training set, and no log of its frequency: "
+                         "look at the labels and the split")
+    if len(count)>max(n, 2): raise ValueError(f"the labels are of {len(count)} classes, the network has {n} scores")
+    logs = (count/count.sum()).log()
+    return (logs if n>1 else logs[1:]-logs[0]).float()
+
+@torch.no_grad()
+def start_beta(
+    model:nn.Module, # With a final BN that has a scale and a shift; changed in place
+    y:torch.Tensor, # `(N,)` integer classes of the training set
+)->nn.Module: # The same
+    "Start the shift of the final BN of `model` at the `log_prior` of `y`"
+    bn = _require_bn(model, 'start')
+    if not bn.affine: raise ValueError("a final BN without a shift (affine=False) cannot start at the log-prior")
+    bn.bias.copy_(log_prior(y.cpu(), bn.num_features))
+    return model
+
+def start_at_log_prior(
+    learn:Learner, # With a final BN that has a scale and a shift; before its training
+)->Learner: # The same
+    """Start the shift of the final BN at the log of the class frequencies of the training set
+
+    The scores then say from the first step how rare a class is, which Adam would not learn in a short training. So the
+    default threshold is right where the classes are as frequent as in training (99:1), and the ranking is the layer's.
+    """
+    labels = item_labels(learn.dls.train.dataset)
+    if labels is None:
+        raise ValueError("the labels of this data set cannot be read without its items: "
+                         "give them to `start_beta(learn.model, labels)`")
+    start_beta(learn.model, torch.as_tensor([int(o) for o in labels]))
     return learn

@@ -27,7 +27,8 @@ from .networks import INITS, body_of, find_architecture
 from .replicas import ReplicaBatchNorm1d, ReplicaLoader, replica_learner, replica_preds
 from .study import Task, whole
 from .thresholds import margin
-from .training import ON_OR_NONE, PARTS, SHARED, SWITCH, check_loss, loss_of, n_scores
+from .training import LATER, ON_OR_NONE, OPTIMIZERS, SHARED, SWITCH, begin, check_beta, check_loss
+from .training import PARTS, loss_of, n_batches, n_scores
 from .training import FirstNaN, TestCurve, fit_learner, one_after_the_other, run_row
 from .training import stacked_rows, why_failed
 
@@ -43,7 +44,7 @@ def trial_head(
 )->nn.Sequential: # From `(N,n_features)` to `(N,n_out)`
     "The head of a trial, with its first weights"
     t = trial
-    bn = {k:t[k] for k in ('final_bn','momentum','affine','bias')}
+    bn = {k:t[k] for k in ('final_bn','momentum','affine','bias','eps')}
     return INITS[t['init']](bn_head(n_features, n_out, pool=False, **bn))
 
 # %% ../nbs/07b_leaf_runs.ipynb #cb3578d6
@@ -122,7 +123,8 @@ def _handed_over(learn, trials, device):
 # %% ../nbs/07b_leaf_runs.ipynb #f3d50a9c
 def _feature_draw(t, device):
     "The draw of a trial, as features"
-    return feature_dls(t['plant'], find_architecture(t['arch']), t['size'], bs=t['bs'], device=device, **_draw(t))
+    arch = find_architecture(t['arch'])
+    return feature_dls(t['plant'], arch, t['size'], bs=t['bs'], device=device, drop_last=t['drop_last'], **_draw(t))
 
 def run_heads(
     trials:list, # `dict`s of `LEAVES` that differ in their seed only
@@ -132,9 +134,10 @@ def run_heads(
     "The body frozen: train the papers' heads on its features, as replicas, and score each on its balanced test set"
     start,t = perf_counter(),trials[0]
     dls = [_feature_draw(o, device) for o in trials]
-    make = partial(trial_head, t, dls[0].n_features, n_scores(t['output'], 2))
-    loss = loss_of(t, dls[0].train.dataset.tensors[1])
-    learn = replica_learner(make, dls, [o['seed'] for o in trials], loss, wd=t['wd'])
+    y = dls[0].train.dataset.tensors[1]
+    def make(): return begin(trial_head(t, dls[0].n_features, n_scores(t['output'], 2)), t, y)
+    learn = replica_learner(make, dls, [o['seed'] for o in trials], loss_of(t, y), wd=t['wd'],
+                            opt_func=OPTIMIZERS[t['opt']][1])
     curve = [TestCurve(range(1, t['epochs']+1), (_tests(dls), _valids(dls)))] if t['by_epoch'] else []
     fit_learner(learn, t['epochs'], t['lr'], tick=tick, cbs=curve)
     rows = stacked_rows(learn, 1, perf_counter()-start, _tests(dls))
@@ -152,6 +155,7 @@ def image_dls(
     bs:int=64, # Batch size (the papers': 64)
     augment:bool=False, # Random flips, rotations, zooms, light (fastai's `aug_transforms`; the papers' DA)
     device=None, # Where images and model live; the CPU if `None`
+    drop_last:bool=True, # As for `tensor_dls`
     **kwargs # More of `plantvillage`
 )->DataLoaders: # Batches of normalized `(N,3,size,size)` images and `(N,)` classes, 1 unhealthy; `dls.test` as well
     "One draw of leaves on the device, in the same draw and order as `feature_dls`"
@@ -164,7 +168,7 @@ def image_dls(
         return lambda x: pipe(TensorImage(x)).as_subclass(torch.Tensor)
     train = prepare(aug_transforms() if augment else ())
     return tensor_dls(parts, ['healthy','unhealthy'], ['unhealthy'], bs=bs, seed=seed, device=device,
-                      prepare=prepare(()), prepare_train=train)
+                      prepare=prepare(()), prepare_train=train, drop_last=drop_last)
 
 # %% ../nbs/07b_leaf_runs.ipynb #8a6bcecc
 BODIES = None,'bn','all'
@@ -184,14 +188,15 @@ def leaf_learner(
     LEAVES.check(t)
     arch,counts = find_architecture(t['arch']),(1000,t['n_unhealthy'])
     dls = image_dls(t['plant'], body_of(arch)[1], t['size'], t['seed'], t['bs'], bool(t['augment']), device,
-                    train=counts, by_leaf=bool(t['by_leaf']))
-    loss = _image_loss(t, dls.train.dataset.tensors[1])
+                    t['drop_last'], train=counts, by_leaf=bool(t['by_leaf']))
+    y = dls.train.dataset.tensors[1]
+    loss = _image_loss(t, y)
     cbs = [cb() for cb,on in ((BnFreeze, t['body'] is None), (MixUp, t['mixup'])) if on]
-    bn = {k:t[k] for k in ('final_bn','momentum','affine','bias')}
+    bn = {k:t[k] for k in ('final_bn','momentum','affine','bias','eps')}
     set_seed(t['seed'])
     learn = bn_learner(dls, arch, **bn, n_out=n_scores(t['output'], 2), normalize=False, wd=t['wd'], loss_func=loss,
-                       init=None, train_bn=t['body']=='bn', cbs=cbs)
-    INITS[t['init']](learn.model[1])
+                       init=None, train_bn=t['body']=='bn', cbs=cbs, opt_func=OPTIMIZERS[t['opt']][0])
+    begin(INITS[t['init']](learn.model[1]), t, y)
     if t['body']=='all': learn.unfreeze()
     learn.model.to(device=dls.device, memory_format=torch.channels_last)
     dls.train.rng.seed(t['seed'])
@@ -242,6 +247,7 @@ def run_leaves(
 def _refuse_leaves(t):
     "A `ValueError` for settings that do not go together"
     check_loss(t['output'], t['loss'])
+    check_beta(t)
     frozen = _on_features(t)
     for k in ('removed','calibrated'):
         if not t[k]: continue
@@ -255,7 +261,7 @@ def leaf_steps(
     trial:dict # Of `LEAVES`
 )->int: # Steps of gradient descent
     "How many batches a trial trains on"
-    return trial['epochs']*((1000+trial['n_unhealthy'])//trial['bs'])
+    return trial['epochs']*n_batches(1000+trial['n_unhealthy'], trial)
 
 def leaf_block(
     trial:dict # Of `LEAVES`
@@ -265,12 +271,13 @@ def leaf_block(
 
 _usual = dict(plant=list(PLANTS), arch='efficientnet_lite0', final_bn=[False,True], output='softmax', loss='CCE',
               bias=True, init='fastai', n_unhealthy=10, epochs=10, lr=1e-3, bs=64, momentum=.01, affine=True, wd=.01,
-              size=224, by_leaf=None, removed=None, calibrated=None, body=None, augment=None, mixup=None, by_epoch=None)
+              size=224, by_leaf=None, removed=None, calibrated=None, body=None, augment=None, mixup=None, by_epoch=None,
+              **LATER)
 _switches = {k:ON_OR_NONE for k in ('by_leaf','removed','calibrated','augment','mixup','by_epoch')}
 _allowed = dict(SHARED, plant=PLANTS, arch=find_architecture, bias=SWITCH, init=tuple(INITS),
                 n_unhealthy=whole(1), size=whole(8), body=BODIES, **_switches)
 LEAVES = Task(run_leaves, _usual, _allowed, _refuse_leaves, steps=leaf_steps,
-              like=('arch','size','bs','body','augment','mixup'), block=leaf_block)
+              like=('arch','size','bs','body','augment','mixup'), block=leaf_block, younger=tuple(LATER))
 
 # %% ../nbs/07b_leaf_runs.ipynb #9ed1fe66
 def run_classes(
@@ -303,6 +310,6 @@ def class_steps(
     return trial['epochs']*(4_500//trial['bs'])
 
 _usual = dict(arch='efficientnet_lite0', final_bn=[False,True], lr=3e-3, epochs=10, bs=64, size=224, momentum=.01,
-              affine=True, bias=True, init='fastai', wd=.01)
+              affine=True, bias=True, init='fastai', wd=.01, eps=1e-5)
 _allowed = {k:LEAVES.allowed[k] for k in _usual}
 CLASSES = Task(run_classes, _usual, _allowed, steps=class_steps, like=('arch','size','bs'))

@@ -28,9 +28,9 @@ __all__ = ['ARCHITECTURES', 'INITS', 'fc_net', 'cnn_net', 'architecture', 'find_
            'for_one_pixel', 'photo_net']
 
 # %% ../nbs/03_networks.ipynb #a1cf41d1
-def _output(n_in, n_out, final_bn, momentum, affine, bias):
+def _output(n_in, n_out, final_bn, momentum, affine, bias, eps):
     "The last `Linear`, and the final BN after it"
-    bn = [new_final_bn(n_out, momentum, affine)] if final_bn else []
+    bn = [new_final_bn(n_out, momentum, affine, eps)] if final_bn else []
     return [nn.Linear(n_in, n_out, bias=bias), *bn]
 
 # %% ../nbs/03_networks.ipynb #b6b41f06
@@ -42,10 +42,11 @@ def fc_net(
     momentum:float|None=.01, # Of the final BN
     affine:bool=True, # Has the final BN a scale and a shift?
     bias:bool=True, # Has the last `Linear` a bias?
+    eps:float=1e-5, # Of the final BN, added to the variance
 )->nn.Sequential: # From `(N,1,28,28)` images to `(N,n_out)` scores
     "The one-layer network of the paper's Table 7"
     hidden = [nn.Flatten(), nn.Linear(28*28, n_hidden), nn.ReLU(), *([nn.BatchNorm1d(n_hidden)] if first_bn else [])]
-    return nn.Sequential(*hidden, *_output(n_hidden, n_out, final_bn, momentum, affine, bias))
+    return nn.Sequential(*hidden, *_output(n_hidden, n_out, final_bn, momentum, affine, bias, eps))
 
 # %% ../nbs/03_networks.ipynb #6299d63e
 def _conv(n_in, n_out, kernel, bn):
@@ -61,11 +62,13 @@ def cnn_net(
     affine:bool=True, # Has the final BN a scale and a shift?
     bias:bool=True, # Has the last `Linear` a bias?
     channels:tuple=(8,16,32,64,128), # Of the five convolutions
+    eps:float=1e-5, # Of the final BN, added to the variance
 )->nn.Sequential: # From `(N,1,28,28)` images to `(N,n_out)` scores
     "Five `Conv2d` layers for the paper's Table 5, each halving the picture: 28, 14, 7, 4, 2, 1 pixels"
     layers = _conv(1, channels[0], 5, first_bn)
     for a,b in zip(channels, channels[1:]): layers += _conv(a, b, 3, first_bn)
-    return nn.Sequential(*layers, nn.Flatten(), *_output(channels[-1], n_out, final_bn, momentum, affine, bias))
+    output = _output(channels[-1], n_out, final_bn, momentum, affine, bias, eps)
+    return nn.Sequential(*layers, nn.Flatten(), *output)
 
 # %% ../nbs/03_networks.ipynb #0c53e96f
 ARCHITECTURES = {}
@@ -252,8 +255,10 @@ def photo_net(
     pretrained:bool=False, # ImageNet weights, or random ones?
     size:int=28, # Edge in pixels to which the digits are enlarged
     init:str='pytorch', # How the head begins: a name of `INITS`
+    eps:float=1e-5, # Of the final BN, added to the variance
 )->nn.Sequential: # From `(N,1,28,28)` digits to `(N,n_out)` scores
     "A body for photographs with the paper's head, for digits; the last `Linear` has a bias in either case"
     body,stats = body_of(arch, pretrained)
-    head = bn_head(_n_features(body, size), n_out, final_bn=final_bn, momentum=momentum, affine=affine, bias=True)
+    bn = dict(final_bn=final_bn, momentum=momentum, affine=affine, eps=eps)
+    head = bn_head(_n_features(body, size), n_out, bias=True, **bn)
     return nn.Sequential(AsPhoto(size, stats), for_one_pixel(body), INITS[init](head))

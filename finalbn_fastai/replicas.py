@@ -12,12 +12,13 @@ from fastcore.foundation import L
 from fastai.callback.core import Callback, CancelValidException
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
-from fastai.optimizer import OptimWrapper
+from fastai.optimizer import OptimWrapper, Optimizer, average_grad, average_sqr_grad, step_stat, weight_decay
 from fastai.torch_core import norm_bias_params, set_seed
 
 # %% auto #0
 __all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'Replicas',
-           'ReplicaLoader', 'ReplicaLoss', 'replica_adam', 'NoValidation', 'replica_learner', 'replica_preds']
+           'ReplicaLoader', 'ReplicaLoss', 'replica_adam', 'keras_adam', 'replica_keras_adam', 'NoValidation',
+           'replica_learner', 'replica_preds']
 
 # %% ../nbs/05_replicas.ipynb #4c8e3dcd
 def _stack(mods, name):
@@ -245,6 +246,11 @@ def _has_fused(p):
     return True
 
 # %% ../nbs/05_replicas.ipynb #c3191547
+def _wrapped(opt, params, wd, **kwargs):
+    "An optimizer of PyTorch's, fused where that can be, for fastai; weight decay for the first group only"
+    groups = [dict(params=list(p), weight_decay=w) for p,w in zip(params, (wd, 0.)) if len(p)]
+    return OptimWrapper(groups, opt, convert_groups=False, fused=_has_fused(params[0][0]), **kwargs)
+
 def replica_adam(
     params, # From `_decay_groups`
     lr:float, # As for any optimizer of fastai
@@ -252,9 +258,43 @@ def replica_adam(
     **kwargs # More of `torch.optim.AdamW`
 )->OptimWrapper:
     "fastai's Adam (decoupled weight decay, eps 1e-5), as PyTorch's fused one"
-    groups = [dict(params=list(p), weight_decay=w) for p,w in zip(params, (wd, 0.)) if len(p)]
-    return OptimWrapper(groups, torch.optim.AdamW, convert_groups=False, lr=lr, betas=(.9,.99), eps=1e-5,
-                        fused=_has_fused(params[0][0]), **kwargs)
+    return _wrapped(torch.optim.AdamW, params, wd, lr=lr, betas=(.9,.99), eps=1e-5, **kwargs)
+
+# %% ../nbs/05_replicas.ipynb #1278fe06
+def _keras_step(p, lr, mom, step, sqr_mom, grad_avg, sqr_avg, eps, **kwargs):
+    "A step of Adam, `eps` added where Keras adds it"
+    rate = lr*(1-sqr_mom**step)**.5/(1-mom**step)
+    p.data.addcdiv_(grad_avg, sqr_avg.sqrt()+eps, value=-rate)
+    return p
+
+def keras_adam(
+    params, # As for any optimizer of fastai
+    lr:float, # As for any optimizer of fastai
+    wd:float=0., # Weight decay, decoupled; a `Learner` sets its own
+)->Optimizer: # For an ordinary `Learner`
+    "Adam as Keras computes it: beta_1 .9, beta_2 .999, epsilon 1e-7 added before the second moment is corrected"
+    cbs = [weight_decay, partial(average_grad, dampening=True), average_sqr_grad, step_stat, _keras_step]
+    return Optimizer(params, cbs, lr=lr, mom=.9, sqr_mom=.999, eps=1e-7, wd=wd)
+
+class _KerasAdamW(torch.optim.AdamW):
+    "PyTorch's AdamW, its `eps` at each step so large that it does what Keras's `epsilon` does"
+    def __init__(self, params, epsilon=1e-7, **kwargs):
+        super().__init__(params, eps=epsilon, **kwargs)
+        self.epsilon,self.n_steps = epsilon,0
+
+    def step(self, closure=None):
+        self.n_steps += 1
+        for g in self.param_groups: g['eps'] = self.epsilon/(1-g['betas'][1]**self.n_steps)**.5
+        return super().step(closure)
+
+def replica_keras_adam(
+    params, # From `_decay_groups`
+    lr:float, # As for any optimizer of fastai
+    wd:float=0., # Weight decay, of the first group only
+    **kwargs # More of `torch.optim.AdamW`
+)->OptimWrapper:
+    "`keras_adam` for replicas, as PyTorch's fused one"
+    return _wrapped(_KerasAdamW, params, wd, lr=lr, betas=(.9,.999), **kwargs)
 
 # %% ../nbs/05_replicas.ipynb #e26b9b1c
 class NoValidation(Callback):
@@ -269,6 +309,7 @@ def replica_learner(
     loss_func=cross_entropy, # Of one replica, as for `ReplicaLoss`
     wd:float=.01, # Weight decay (fastai's default)
     cbs=None, # Callbacks
+    opt_func=replica_adam, # Or `replica_keras_adam`
     **kwargs # More of `Learner`
 )->Learner: # Its model is a `Replicas`; train it like any other
     "R independent networks in one `Learner`; `learn.loss_func.first_nan` says which have failed, and when"
@@ -280,7 +321,7 @@ def replica_learner(
     loaders = DataLoaders(ReplicaLoader([d.train for d in dls]), ReplicaLoader([d.valid for d in dls]))
     loaders.device = device
     model = Replicas(nets, seeds).to(device)
-    return Learner(loaders, model, loss_func=ReplicaLoss(loss_func), opt_func=partial(replica_adam, wd=wd),
+    return Learner(loaders, model, loss_func=ReplicaLoss(loss_func), opt_func=partial(opt_func, wd=wd),
                    splitter=_decay_groups, cbs=cbs, **kwargs)
 
 # %% ../nbs/05_replicas.ipynb #8113b30a

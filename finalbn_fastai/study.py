@@ -103,6 +103,7 @@ class Task:
     steps:Callable = None # Gradient steps of a trial, for the estimate of time; `None`: its steps cannot be timed
     like:tuple = () # Settings that decide how long one step takes
     block:int|Callable = 10 # Seeds that are trained as one: 0 to 9, 10 to 19, ...; or a function of a trial
+    younger:tuple = () # Settings that came after scores had been kept: named in a file of scores only if unusual
 
     def check(self, trial:dict):
         "Raise a `ValueError`, in one line, for a setting that a run would not obey"
@@ -284,7 +285,8 @@ def scores_path(
     path, # The study's table
 )->Path: # `scores/<study>/<16 hexadecimal digits>.npz`, beside the table
     "Where the scores of a block are kept"
-    settings = {k:as_text(trials[0][k]) for k in study.settings}
+    def is_named(k): return k not in study.task.younger or as_text(trials[0][k])!=study.usual_text(k)
+    settings = {k:as_text(trials[0][k]) for k in study.settings if is_named(k)}
     name = hashlib.sha256(json.dumps([settings, trials[0]['seed']]).encode()).hexdigest()[:16]
     return Path(path).parent/'scores'/study.name/f'{name}.npz'
 

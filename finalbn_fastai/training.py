@@ -13,14 +13,17 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 from fastcore.basics import noop
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
+from fastai.optimizer import Adam
+from .head import check_batches, start_beta
 from .metrics import score_run
-from .replicas import NoValidation, replica_preds
+from .replicas import NoValidation, keras_adam, replica_adam, replica_keras_adam, replica_preds
 from .study import StepsTimed, between, or_none, provenance, steps_to_time, whole
 
 # %% auto #0
-__all__ = ['LOSSES', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'SHARED', 'SCHEDULES', 'PARTS', 'softmax_bce', 'sigmoid_bce',
-           'class_weights', 'weighted_cce', 'weighted_cce_per_image', 'check_loss', 'loss_of', 'n_scores', 'StepTimer',
-           'TestCurve', 'FirstNaN', 'fit_learner', 'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other']
+__all__ = ['LOSSES', 'OPTIMIZERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'SHARED', 'LATER', 'SCHEDULES', 'PARTS', 'softmax_bce',
+           'sigmoid_bce', 'class_weights', 'weighted_cce', 'weighted_cce_per_image', 'smoothed_cce', 'check_loss',
+           'loss_of', 'n_scores', 'check_beta', 'begin', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN',
+           'fit_learner', 'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other']
 
 # %% ../nbs/07_training.ipynb #0c22ab7f
 def softmax_bce(
@@ -55,12 +58,21 @@ def weighted_cce_per_image(y:torch.Tensor)->Callable:
     def loss(z, y): return (weights[y]*cross_entropy(z, y, reduction='none')).mean()
     return loss
 
+# %% ../nbs/07_training.ipynb #973fe030
+def smoothed_cce(
+    z, # `(N,classes)` scores
+    y, # `(N,)` classes
+)->torch.Tensor: # One number, the mean over images
+    "Cross-entropy against smoothed labels: a tenth of the probability is spread over all classes (Müller et al. 2019)"
+    return cross_entropy(z, y, label_smoothing=.1)
+
 # %% ../nbs/07_training.ipynb #6fac9662
 def _always(loss): return lambda y: loss
 
 LOSSES = {('softmax','CCE'): _always(cross_entropy), ('softmax','BCE'): _always(softmax_bce),
           ('sigmoid','BCE'): _always(sigmoid_bce), ('softmax','weighted CCE'): weighted_cce,
-          ('softmax','weighted CCE per image'): weighted_cce_per_image}
+          ('softmax','weighted CCE per image'): weighted_cce_per_image,
+          ('softmax','smoothed CCE'): _always(smoothed_cce)}
 
 def check_loss(
     output:str, # `'softmax'` or `'sigmoid'`
@@ -88,6 +100,25 @@ def n_scores(
     "How many scores an output has"
     return 1 if output=='sigmoid' else classes
 
+# %% ../nbs/07_training.ipynb #8590f77f
+OPTIMIZERS = {'fastai': (Adam,replica_adam), 'keras': (keras_adam,replica_keras_adam)}
+
+def check_beta(
+    trial:dict # With `beta`, `final_bn` and `affine`
+):
+    "A `ValueError` for a shift that starts somewhere, but is not there"
+    if not trial['beta'] or trial['final_bn'] and trial['affine']: return
+    raise ValueError(f"beta={trial['beta']!r} is where the shift of the final BN starts: "
+                     "it needs final_bn=True and affine=True")
+
+def begin(
+    net:nn.Module, # With its first weights; changed in place
+    trial:dict, # With `beta`
+    y:torch.Tensor, # `(N,)` classes of the training set
+)->nn.Module: # The same
+    "Start the shift of the final BN as a trial says: at zero, or at the log of the class frequencies"
+    return start_beta(net, y) if trial['beta']=='log-prior' else net
+
 # %% ../nbs/07_training.ipynb #95978069
 SWITCH = False,True
 ON_OR_NONE = None,True
@@ -103,7 +134,18 @@ def _known_loss(v):
 
 OUTPUTS = 'softmax','sigmoid'
 SHARED = dict(final_bn=SWITCH, affine=SWITCH, momentum=or_none(between(0, 1)), output=OUTPUTS, loss=_known_loss,
-              epochs=whole(1), bs=whole(2), lr=between(0, float('inf')), wd=_from_zero)
+              epochs=whole(1), bs=whole(2), lr=between(0, float('inf')), wd=_from_zero,
+              eps=between(0, float('inf')), beta=(None,'log-prior'), opt=tuple(OPTIMIZERS), drop_last=SWITCH)
+LATER = dict(eps=1e-5, beta=None, opt='fastai', drop_last=True)
+
+# %% ../nbs/07_training.ipynb #5a67e31a
+def n_batches(
+    items:int, # In the training set
+    trial:dict, # With `bs`, and with `drop_last` unless it is usual
+)->int: # In an epoch
+    "How many batches a trial trains on in an epoch"
+    whole,left = divmod(items, trial['bs'])
+    return whole if trial.get('drop_last', True) or not left else whole+1
 
 # %% ../nbs/07_training.ipynb #1dd04b0a
 class _Report(Callback):
@@ -161,7 +203,8 @@ def fit_learner(
     tick=noop, # Is told how much is done
     cbs=(), # More callbacks
 )->Learner: # Trained
-    "Train without looking at the test set; `StepsTimed` where the run is only timed"
+    "Train without looking at the test set; `StepsTimed` where the run is only timed, `ValueError` for a batch of one"
+    check_batches(learn.dls.train)
     if schedule not in SCHEDULES: raise ValueError(f"schedule={schedule!r}: it is 'one-cycle' or 'flat'")
     cbs = [NoValidation(), _Report(tick), *cbs]
     if n := steps_to_time(): cbs.append(StepTimer(n))
