@@ -150,7 +150,7 @@ def _check_classes(dls):
 def check_batches(
     dl # Loader of training batches
 ):
-    "A `ValueError` saying what to do, unless there is a batch, and no batch of one item"
+    "A `ValueError` saying what to do, unless there are batches, none of them of a single item"
     n,bs = getattr(dl, 'n', None),getattr(dl, 'bs', getattr(dl, 'batch_size', None))
     if n is None and hasattr(getattr(dl, 'dataset', None), '__len__'): n = len(dl.dataset)
     if bs==1:
@@ -434,7 +434,7 @@ def recompute_stats(
     bn.running_var.copy_(z.var(0))
     return learn
 
-# %% ../nbs/00_head.ipynb #496b6497
+# %% ../nbs/00_head.ipynb #06c5e014
 def log_prior(
     y:torch.Tensor, # `(N,)` integer classes of a training set
     n:int, # Scores of the network: one a class, or a single one for a sigmoid

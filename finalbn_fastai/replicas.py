@@ -260,7 +260,7 @@ def replica_adam(
     "fastai's Adam (decoupled weight decay, eps 1e-5), as PyTorch's fused one"
     return _wrapped(torch.optim.AdamW, params, wd, lr=lr, betas=(.9,.99), eps=1e-5, **kwargs)
 
-# %% ../nbs/05_replicas.ipynb #1278fe06
+# %% ../nbs/05_replicas.ipynb #52312dde
 def _keras_step(p, lr, mom, step, sqr_mom, grad_avg, sqr_avg, eps, **kwargs):
     "A step of Adam, `eps` added where Keras adds it"
     rate = lr*(1-sqr_mom**step)**.5/(1-mom**step)

@@ -25,10 +25,13 @@ h4_simple_nets = Study('h4_simple_nets', DIGITS,
 _base = dict(_cnn, n_majority=1000)
 _rates,_ratios,_momenta = [3e-4,1e-3,3e-3,1e-2],[.005,.02,.05,.1],[.003,.03,.1,.3]
 _keras = dict(schedule='flat', init='keras', wd=0., bs=32)
+_rest_of_keras = dict(_keras, opt='keras', drop_last=False)
 _changes = [dict(lr=_rates), dict(epochs=[60,200]), dict(momentum=_momenta), dict(ratio=_ratios), dict(bs=16),
             dict(first_bn=True), dict(schedule='flat'), _keras]
 _if_fast = [dict(lr=[3e-4,3e-3,1e-2]), dict(epochs=[60,200]), dict(ratio=_ratios), dict(schedule='flat'), _keras,
             dict(n_majority=None)]
 _changes += [dict(v, momentum=.1) for v in _if_fast]
+_epsilon = [dict(eps=1e-3), dict(_keras, eps=1e-3), _rest_of_keras, dict(_rest_of_keras, eps=1e-3)]
+_changes += [dict(v, momentum=[.01,.1]) for v in _epsilon]
 h4_sensitivity = Study('h4_sensitivity', DIGITS, [dict(_base, **v) for v in _changes],
                        about='Does the verdict on the CNN depend on what the paper leaves open?')

@@ -25,9 +25,12 @@ h6_sigmoid = Study('h6_sigmoid', DIGITS, [dict(e, first_bn=[False,True], curve=T
 # %% ../../nbs/19_h6_sigmoid.ipynb #f3b4b0aa
 _rates,_ratios = [1e-4,3e-4,1e-3,3e-3,1e-2],[.005,.02,.05,.1]
 _keras = dict(schedule='flat', init='keras', wd=0., bs=32)
+_rest_of_keras = dict(_keras, opt='keras', drop_last=False)
 _changes = [dict(lr=_rates), dict(epochs=[20,500]), dict(momentum=.1), dict(ratio=_ratios), dict(bs=16),
             dict(schedule='flat'), _keras]
 _changes += [dict(v, momentum=.1) for v in (dict(lr=[3e-3,1e-2]), dict(epochs=20), _keras)]
+_epsilon = [dict(eps=1e-3), dict(_keras, eps=1e-3), _rest_of_keras, dict(_rest_of_keras, eps=1e-3)]
+_changes += [dict(v, momentum=[.01,.1]) for v in _epsilon]
 h6_sensitivity = Study('h6_sensitivity', DIGITS,
                        [dict(n_majority=1000, **v, **e) for v,e in product(_changes, (SIGMOID,SOFTMAX))],
                        about='Does the verdict on sigmoid and softmax depend on what the paper leaves open?')
