@@ -12,7 +12,8 @@ import lazy_loader as _lazy
 _names = dict(
     head=['FinalBN', 'FinalBNCheck', 'add_final_bn', 'bn_head', 'bn_learner', 'check_final_bn', 'drop_final_bn',
           'final_bn', 'fold_final_bn', 'recompute_stats'],
-    metrics=['class_scores', 'minority', 'minority_f1', 'paired_interval', 'probability_scores'],
+    metrics=['class_scores', 'minority', 'minority_f1', 'probability_scores'],
+    intervals=['paired_interval'],
     thresholds=['at_prevalence', 'margin', 'prevalence_threshold', 'prior_threshold'],
     digits=['digit_dls', 'imbalanced_split', 'mnist'],
     leaves=['leaf_dls', 'plantvillage'],

@@ -129,7 +129,7 @@ def _print_demo(rows, scores, dls):
     rare,common = run.minority,run.majority
     _say(f"\n{len(dls.valid.dataset)} test images, half of them {rare}s. Trained on {n[str(common)]} images of "
          f"{common} and {n[str(rare)]} of {rare}, {run.epochs} epochs, {run.device}. Mean ± standard deviation over "
-         f"{rows.seed.nunique()} seeds; the difference is paired, with its 95 % bootstrap interval. Paper: "
+         f"{rows.seed.nunique()} seeds; the difference is paired, with its 95 % interval. Paper: "
          "arXiv:2109.09016, Table 7 (softmax, CCE; all of MNIST to draw from).")
     _print_table(_demo_table(scores))
     _say(f"The final BN scored higher on the minority in {f1.better} of {f1.n} seeds. F1 depends on where the "
@@ -167,8 +167,8 @@ def _settings(only):
     "`['lr=0.1,0.2', ...]` as a `dict` of lists"
     res = {}
     for o in only:
-        name,_,values = o.partition('=')
-        if not (name and values): raise _Stop(f"--only {o}: write it as setting=value, or setting=value,value")
+        name,equals,values = o.partition('=')
+        if not (name and equals): raise _Stop(f"--only {o}: write it as setting=value, or setting=value,value")
         res[name.strip()] = [v.strip() for v in values.split(',')]
     return res
 
@@ -298,7 +298,7 @@ def results_command(name:_Name='', out:_Folder=None):
         if not labels: df.insert(0, 'setting', 'all')
         _print_table(df.set_index(df.columns[0]), labels=labels)
     _say(f"{study.about}. Mean ± standard deviation over n seeds on the balanced test set; the difference is paired, "
-         f"with its 95 % bootstrap interval.\nRows: {out/f'{name}.csv'}", soft_wrap=True)
+         f"with its 95 % interval.\nRows: {out/f'{name}.csv'}", soft_wrap=True)
 
 # %% ../nbs/09_cli.ipynb #0fd32a49
 def whereabouts()->list: # `dict`s: what, found, where, images

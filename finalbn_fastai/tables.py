@@ -9,12 +9,12 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 import pandas as pd
-from .metrics import paired_interval
+from .intervals import paired_interval
 from .study import StudyError, as_text, get_study, missing, read_rows, results_folder, typed
 
 # %% auto #0
 __all__ = ['results', 'summary', 'paper_table', 'reported', 'paper_scores', 'beside_paper', 'mean_sd', 'with_interval', 'as_read',
-           'show', 'made_on', 'to_do', 'above_zero', 'in_words', 'by_momentum', 'verdict']
+           'show', 'made_on', 'to_do', 'above_zero', 'in_words', 'by_momentum']
 
 # %% ../nbs/08_tables.ipynb #c6dd8fc8
 def results(
@@ -197,9 +197,8 @@ def with_interval(
     digits:int=2, # After the point
 )->str: # Such as '+0.25 [+0.20, +0.30]'; '–' for NaN
     "A difference with its interval"
-    f = f'+.{digits}f'
-    res = _number(difference, f)
-    return res if pd.isna(lo) else f"{res} [{lo:{f}},\u00a0{hi:{f}}]"
+    def signed(v): return _number(round(v, digits)+0., f'+.{digits}f')
+    return signed(difference) if pd.isna(lo) else f"{signed(difference)} [{signed(lo)},\u00a0{signed(hi)}]"
 
 # %% ../nbs/08_tables.ipynb #d80486fd
 def as_read(
@@ -294,17 +293,3 @@ def by_momentum(
             res[f'difference at {m:g}'] = with_interval(o.difference, o.lo, o.hi)
         return res
     return pd.DataFrame([line(part) for _,part in table.groupby(labels, sort=False, dropna=False)])
-
-# %% ../nbs/08_tables.ipynb #fecec1f6
-def verdict(
-    difference:float, # Ours, with minus without; NaN: not measured yet
-    lo:float, # Its interval
-    hi:float,
-    reported:float=float('nan'), # The paper's difference; NaN: the size is not compared
-    no_gain:bool=False, # Does the paper claim that there is none?
-)->str: # A word or two
-    "Ours beside the paper's claim"
-    if pd.isna(difference): return 'not measured yet'
-    if no_gain: return 'confirmed' if lo<=.02 and hi>=-.02 else 'not reproduced'
-    if lo<=0: return 'reversed' if hi<0 else 'not reproduced'
-    return 'partly confirmed' if difference<reported/2 else 'confirmed'
