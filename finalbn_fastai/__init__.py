@@ -14,6 +14,7 @@ _names = dict(
           'final_bn', 'fold_final_bn', 'recompute_stats'],
     metrics=['class_scores', 'minority', 'minority_f1', 'probability_scores'],
     intervals=['paired_interval'],
+    thresholds=['at_prevalence', 'margin', 'prevalence_threshold', 'prior_threshold'],
     digits=['digit_dls', 'imbalanced_split', 'mnist'],
     leaves=['leaf_dls', 'plantvillage'],
     networks=['architecture', 'efficientnet_lite0'],

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-import torch
+import numpy as np, torch
 from torch import nn
 from fastcore.basics import noop
 from fastai.callback.schedule import Learner
@@ -15,10 +15,11 @@ from fastai.torch_core import set_seed
 from .digits import digit_dls
 from .metrics import class_roles, class_scores, curve_text, probabilities, score_run
 from .networks import INITS, cnn_net, fc_net, find_architecture, photo_net
-from .replicas import replica_learner
+from .replicas import replica_learner, replica_preds
 from .study import Task, between, or_none, whole
+from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, SCHEDULES, SHARED, SWITCH, begin, check_beta
-from .training import check_loss, loss_of, n_batches, n_scores
+from .training import PARTS, check_loss, loss_of, n_batches, n_scores
 from .training import FirstNaN, TestCurve, fit_learner, one_after_the_other, run_row
 from .training import stacked_rows, why_failed
 
@@ -72,6 +73,13 @@ def _curve(scored, y, rare):
         return class_scores(y.cpu(), p.argmax(1), class_roles(p.shape[1]-rare, rare)).f1['minority']
     return curve_text([e for e,_ in scored], [f1(z) for _,z in scored])
 
+def _handed_over(learn):
+    "For each replica of two classes, its scores on its test set, which are kept beside its row"
+    z,y = (t.cpu() for t in replica_preds(learn))
+    y,score = y.numpy().astype(np.uint8),margin(z).numpy().astype(np.float16)
+    part = np.full(y.shape, PARTS.index('test'), np.uint8)
+    return [dict(y=y[r], part=part[r], score=score[r]) for r in range(len(y))]
+
 def _digits_stacked(trials, device, tick):
     "The rows of trials that are trained as replicas"
     start,t = perf_counter(),trials[0]
@@ -86,6 +94,8 @@ def _digits_stacked(trials, device, tick):
         for r,row in enumerate(rows):
             scored = [(e, z[r]) for e,z in learn.curve]
             row['f1_curve'] = _curve(scored, dls[r].valid.dataset.tensors[1], n_minority(t))
+    if n_digits(t)==2:
+        for row,scores in zip(rows, _handed_over(learn)): row['scores'] = scores
     return rows
 
 # %% ../nbs/07a_digit_runs.ipynb #6c64cc93

@@ -26,14 +26,15 @@ from .metrics import reset_threshold, temperature
 from .networks import INITS, body_of, find_architecture
 from .replicas import ReplicaBatchNorm1d, ReplicaLoader, replica_learner, replica_preds
 from .study import Task, whole
+from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, SHARED, SWITCH, begin, check_beta, check_loss
-from .training import loss_of, n_batches, n_scores
+from .training import PARTS, loss_of, n_batches, n_scores
 from .training import FirstNaN, TestCurve, fit_learner, one_after_the_other, run_row
 from .training import stacked_rows, why_failed
 
 # %% auto #0
-__all__ = ['PARTS', 'BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'image_dls', 'leaf_learner', 'run_leaves',
-           'leaf_steps', 'leaf_block', 'run_classes', 'class_steps']
+__all__ = ['BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'image_dls', 'leaf_learner', 'run_leaves', 'leaf_steps',
+           'leaf_block', 'run_classes', 'class_steps']
 
 # %% ../nbs/07b_leaf_runs.ipynb #a9a5d192
 def trial_head(
@@ -88,8 +89,6 @@ def _by_epoch(learn, dls):
 _MORE = dict(removed=_removed, calibrated=_calibrated, by_epoch=_by_epoch)
 
 # %% ../nbs/07b_leaf_runs.ipynb #d759a69a
-PARTS = 'test','valid','train','rest'
-
 def _draw(t): return dict(seed=t['seed'], train=(1000,t['n_unhealthy']), by_leaf=bool(t['by_leaf']))
 
 def _parts(t, photos):
@@ -98,15 +97,13 @@ def _parts(t, photos):
     split = dict(zip(drawn.file, drawn.split))
     return np.array([PARTS.index(split.get(f, 'rest')) for f in photos.file], np.uint8)
 
-def _for_minority(z): return z[...,1]-z[...,0] if z.shape[-1]>1 else z[...,0]
-
 @torch.no_grad()
 def _pool_scores(learn, f):
     "`(R,P)` scores of every replica on features `f`: at the end, and from before the final BN (the same without one)"
     layers,n = list(learn.model.eval().layers),learn.model.n_replicas
     bn = layers.pop() if isinstance(layers[-1], ReplicaBatchNorm1d) else noop
     before = [reduce(lambda h,layer: layer(h), layers, x.expand(n, *x.shape)) for x in f.split(256)]
-    def whole(g): return torch.cat([_for_minority(g(z)) for z in before], 1).cpu()
+    def whole(g): return torch.cat([margin(g(z)) for z in before], 1).cpu()
     return whole(bn), whole(noop)
 
 def _handed_over(learn, trials, device):

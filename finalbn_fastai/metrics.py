@@ -133,10 +133,12 @@ def reset_threshold(
 def temperature(
     z_valid:torch.Tensor, # `(M,classes)` scores of the validation set
     y_valid:torch.Tensor, # `(M,)` classes
+    balanced:bool=False, # Count the classes as if they were equally frequent?
 )->float: # What to divide scores by: above 1 if the network is too sure of itself; 0.01 to 100
     "The temperature that makes the validation set most likely (Guo et al. 2017)"
     z = z_valid.double()
-    def loss(t): return cross_entropy(z/10**t, y_valid).item()
+    weight = 1/y_valid.bincount(minlength=z.shape[1]).clamp(min=1).double() if balanced else None
+    def loss(t): return cross_entropy(z/10**t, y_valid, weight).item()
     return 10**minimize_scalar(loss, bounds=(-2, 2), method='bounded').x
 
 # %% ../nbs/01_metrics.ipynb #8f3926fe

@@ -7,7 +7,8 @@ from __future__ import annotations
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 
 # %% auto #0
-__all__ = ['WITHOUT', 'WITH', 'effects', 'forest', 'f1_curves', 'curves', 'margins', 'both_logits', 'disagreements']
+__all__ = ['WITHOUT', 'WITH', 'effects', 'forest', 'f1_curves', 'curves', 'prevalence_curves', 'margins', 'both_logits',
+           'disagreements']
 
 # %% ../nbs/08a_plots.ipynb #828502ac
 WITHOUT,WITH = 'C1','C0'
@@ -104,6 +105,35 @@ def curves(
         _bare(ax).grid(alpha=.3)
     axs[0][0].set_ylabel('F1 of the minority')
     axs[0][0].legend(frameon=False, loc='lower right')
+    return fig
+
+# %% ../nbs/08a_plots.ipynb #58fb68a5
+def _share(p):
+    "A share of images in words: 50 %, 1 %"
+    return f'{100*p:g} %'
+
+def prevalence_curves(
+    table:pd.DataFrame, # A row a point: panel, final_bn, chosen (True: the threshold fits), prevalence, f1, lo, hi
+    unresolved:float|None=None, # Below this prevalence the false positive rate is too coarse to tell: shaded
+):
+    "F1 against prevalence, with and without the final BN: its default threshold dashed, one for the prevalence solid"
+    panels = table.panel.unique()
+    fig,axs = _figure(3.2, len(panels), width=max(5.6, 2.6*len(panels)), sharey=True, squeeze=False)
+    for ax,panel in zip(axs[0], panels):
+        for (bn,chosen),line in table[table.panel==panel].groupby(['final_bn','chosen']):
+            color,dashes = WITH if bn else WITHOUT,'-' if chosen else '--'
+            label = f"{'with' if bn else 'without'}, {'chosen' if chosen else 'default'}"
+            ax.plot(line.prevalence, line.f1, dashes, color=color, lw=2, label=label)
+            ax.fill_between(line.prevalence, line.lo, line.hi, color=color, alpha=.15, lw=0)
+        p = np.sort(table.prevalence.unique())
+        if unresolved is not None: ax.axvspan(p[0], unresolved, color='0.5', alpha=.15, lw=0)
+        ticks = [t for t in (.5, .1, .01, .001) if p[0]<=t<=p[-1]]
+        ax.set(title=panel, xscale='log', xlim=(p[-1],p[0]), ylim=(0,1), xlabel='prevalence of the minority')
+        ax.set_xticks(ticks, map(_share, ticks), minor=False)
+        ax.minorticks_off()
+        _bare(ax).grid(alpha=.3)
+    axs[0][0].set_ylabel('F1 of the minority')
+    fig.legend(*axs[0][0].get_legend_handles_labels(), loc='outside upper center', ncols=2, frameon=False, fontsize=9)
     return fig
 
 # %% ../nbs/08a_plots.ipynb #b29c5030

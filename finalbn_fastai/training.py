@@ -20,7 +20,7 @@ from .replicas import NoValidation, keras_adam, replica_adam, replica_keras_adam
 from .study import StepsTimed, between, or_none, provenance, steps_to_time, whole
 
 # %% auto #0
-__all__ = ['LOSSES', 'OPTIMIZERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'SHARED', 'LATER', 'SCHEDULES', 'softmax_bce',
+__all__ = ['LOSSES', 'OPTIMIZERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'SHARED', 'LATER', 'SCHEDULES', 'PARTS', 'softmax_bce',
            'sigmoid_bce', 'class_weights', 'weighted_cce', 'weighted_cce_per_image', 'smoothed_cce', 'check_loss',
            'loss_of', 'n_scores', 'check_beta', 'begin', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN',
            'fit_learner', 'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other']
@@ -255,3 +255,6 @@ def one_after_the_other(
     n,rows = len(trials),[]
     for i,t in enumerate(trials): rows.append(run(t, device, lambda f, i=i: tick((i+f)/n)))
     return rows
+
+# %% ../nbs/07_training.ipynb #2135a43b
+PARTS = 'test','valid','train','rest' # Of a draw; `'rest'`: in none of the others
