@@ -25,10 +25,9 @@ from .study import select, typed
 from .tables import paper_scores, show
 
 # %% auto #0
-__all__ = ['FINDING', 'TABLE_2', 'CONFIDENCE', 'H1', 'H2', 'H3', 'H4', 'H5', 'H6', 'CLAIMS', 'PAGES', 'rows_at', 'scored',
-           'gained', 'mean_over', 'times', 'compare', 'layer', 'together', 'best_of', 'spread', 'sooner', 'centred',
-           'in_batch', 'unmeasured', 'reported_difference', 'claims_of', 'claims_table', 'folded', 'verdicts', 'judged',
-           'overview', 'cover_verdicts', 'check_claims']
+__all__ = ['CLAIMS', 'PAGES', 'rows_at', 'scored', 'gained', 'mean_over', 'times', 'compare', 'layer', 'together', 'best_of',
+           'spread', 'sooner', 'centred', 'in_batch', 'unmeasured', 'reported_difference', 'claims_of', 'claims_table',
+           'folded', 'verdicts', 'judged', 'overview', 'cover_verdicts', 'check_claims']
 
 # %% ../nbs/08c_claims.ipynb #08d25a2c
 _METRIC = '(f1|precision|recall)_(minority|majority)2?|f1_macro|roc_auc|pr_auc|best_f1|best_threshold|log_loss|ece'
@@ -122,10 +121,12 @@ def compare(
     def find():
         x,y = a(by),b(by)
         keys = list(x.index.union(y.index).droplevel('seed').unique()) if by else [()]
-        settings = [dict(zip(by, k if isinstance(k, tuple) else (k,))) for k in keys]
-        said = [claimed(s) if callable(claimed) else claimed for s in settings]
-        return [paired({**(also or {}), **s}, _one(x, k, by), _one(y, k, by),
-                       np.nan if c is None else c) for k,s,c in zip(keys, settings, said)]
+        def one(key):
+            where = dict(zip(by, key if isinstance(key, tuple) else (key,)))
+            said = claimed(where) if callable(claimed) else claimed
+            size = np.nan if said is None else said
+            return paired({**(also or {}), **where}, _one(x, key, by), _one(y, key, by), size)
+        return list(map(one, keys))
     return find
 
 def layer(study:str, score:str='f1_minority', by:tuple=(), claimed=None, also:dict|None=None, **settings)->Callable:
@@ -202,9 +203,9 @@ def in_batch(bs:int, images:int=1010, rare:int=10)->float: # Probability
 def _chances():
     "The probability that a batch holds a diseased leaf, for the batch sizes above 64"
     def one(bs):
-        d = in_batch(bs)-in_batch(64)
-        return Condition({'':f'batch {bs} against 64, computed'}, pd.Series(dtype=float), pd.Series(dtype=float),
-                         found=(d,d,d), shown=f'{in_batch(64):.2f} → {in_batch(bs):.2f}')
+        d,nothing = in_batch(bs)-in_batch(64),pd.Series(dtype=float)
+        where = {'':f'batch {bs} against 64, computed'}
+        return Condition(where, nothing, nothing, found=(d,d,d), shown=f'{in_batch(64):.2f} → {in_batch(bs):.2f}')
     return [one(bs) for bs in SIZES if bs>64]
 
 def unmeasured(what:str)->Callable:
@@ -221,13 +222,16 @@ def _configurations(size):
     rows = rows_at('configurations', _FREE, size=size, **_TABLE2)
     return rows.assign(on=[switched_on(o) for o in rows.to_dict('records')])
 
+def _single(a, b, shown):
+    "A condition of all 64 that one seed answers, so that it has no interval"
+    return Condition({'':'all 64, 64 px, one seed'}, pd.Series([a]), pd.Series([b]), shown=shown)
+
 def _place(score='peak_f1_macro'):
     "The place of the layer alone among all 64 by the papers' rule, one seed: the best epoch on the test set"
     rows = _configurations(64).query('seed==0').set_index('on')[score]
     ours,others = rows[('BN',)],rows.drop([('BN',)])
     place,best = 1+int((others>ours).sum()),others.max()
-    return [Condition({'':f'all {len(rows)}, 64 px, one seed'}, pd.Series([best]), pd.Series([ours]),
-                      shown=f'place {place}: {best:.3f} (the best) → {ours:.3f}')]
+    return [_single(best, ours, f'place {place}: {best:.3f} (the best) → {ours:.3f}')]
 
 def _frozen_best(size):
     "The layer alone against the best of the seven others that train no more than the head"
@@ -244,8 +248,7 @@ def _largest_of_all():
     effects = {k:effect(k) for k in SWITCHES}
     ours = effects.pop('BN')
     other = max(effects, key=lambda k: abs(effects[k]))
-    return [Condition({'':'all 64, 64 px, one seed'}, pd.Series([abs(effects[other])]), pd.Series([ours]),
-                      shown=f'{other} {effects[other]:+.3f} → BN {ours:+.3f}')]
+    return [_single(abs(effects[other]), ours, f'{other} {effects[other]:+.3f} → BN {ours:+.3f}')]
 
 def _largest_switch(size):
     "The main effect of the layer minus that of the larger of the two others, frozen body"
@@ -261,6 +264,12 @@ def _largest_switch(size):
     return find
 
 # %% ../nbs/08c_claims.ipynb #9f708dd5
+CLAIMS = []
+
+def _claim(*args):
+    "Add a claim to the list: the fields of `Claim`"
+    CLAIMS.append(Claim(*args))
+
 def reported_difference(
     table:int, # Of arXiv:2109.09016
     setting:str, # As in `paper_scores(table).setting`
@@ -293,9 +302,12 @@ def _over_weighted(score):
     return together(*(one(*o) for o in _WEIGHTED.items()))
 
 _THREEFOLD = compare(times(3, scored('finding', final_bn=False)), scored('finding', final_bn=True), _BY)
-_LONGER = [compare(times(3, scored('finding_sensitivity', final_bn=False, **v)),
-                   scored('finding_sensitivity', final_bn=True, **v), ['plant'], also={'':name})
-           for name,v in {'lr 0.01':dict(lr=1e-2), '20 epochs':dict(epochs=20), '40 epochs':dict(epochs=40)}.items()]
+_LONGER = {'lr 0.01':dict(lr=1e-2), '20 epochs':dict(epochs=20), '40 epochs':dict(epochs=40)}
+
+def _longer(name):
+    "Three times the plain network against the one with the layer, trained faster or longer"
+    off,on = (scored('finding_sensitivity', final_bn=bn, **_LONGER[name]) for bn in (False,True))
+    return compare(times(3, off), on, ['plant'], also={'':name})
 
 def _smoothed(bn):
     "What label smoothing changes, with or without the layer"
@@ -303,62 +315,62 @@ def _smoothed(bn):
     plain,smoothed = scored('finding', final_bn=bn), scored('smoothing', final_bn=bn, loss='smoothed CCE')
     return compare(plain, smoothed, _BY, also={'':name})
 
-FINDING = [
-    Claim('F-minority', '11_finding', '1, 2: Table 1', 'The layer raises F1 of the diseased leaves', 'gain',
-          layer('finding', by=_BY, claimed=_plant(1)), _VGG, 'finalbn run finding --only arch=vgg19'),
-    Claim('F-majority', '11_finding', '1, 2: Table 1', 'It raises F1 of the healthy leaves too', 'gain',
-          layer('finding', 'f1_majority', _BY, _plant(1, 'f1_majority')), _VGG),
-    Claim('F-weighted', '11_finding', '1, 2: Table 1', 'It does better than a weighted loss on the diseased leaves',
-          'gain', _over_weighted('f1_minority'), _VGG),
-    Claim('F-weighted-majority', '11_finding', '1, 2: Table 1',
-          'It does better than a weighted loss on the healthy leaves', 'gain', _over_weighted('f1_majority'), _VGG),
-    Claim('F-threefold', '11_finding', '1: conclusion', 'F1 more than three-fold on some configurations',
-          'at least', together(_THREEFOLD, *_LONGER), f'{_LITE}; compared with three times the plain network'),
-    Claim('F-smoothing', '11_finding', '2: 1, of 1', 'Label smoothing does not help', 'no gain',
-          together(_smoothed(False), _smoothed(True)), _LITE, 'finalbn run smoothing'),
-    Claim('F-38', '11_finding', '1', 'All 38 classes as they are: an accuracy of 99.78 %', 'at least',
-          unmeasured('38 classes, whole network'), 'three plants are here, not comparable',
-          'finalbn run all_classes --only arch=resnet34')]
+_claim('F-minority', '11_finding', '1, 2: Table 1', 'The layer raises F1 of the diseased leaves', 'gain',
+       layer('finding', by=_BY, claimed=_plant(1)), _VGG, 'finalbn run finding --only arch=vgg19')
+_claim('F-majority', '11_finding', '1, 2: Table 1', 'It raises F1 of the healthy leaves too', 'gain',
+       layer('finding', 'f1_majority', _BY, _plant(1, 'f1_majority')), _VGG)
+_claim('F-weighted', '11_finding', '1, 2: Table 1', 'It does better than a weighted loss on the diseased leaves',
+       'gain', _over_weighted('f1_minority'), _VGG)
+_claim('F-weighted-majority', '11_finding', '1, 2: Table 1',
+       'It does better than a weighted loss on the healthy leaves', 'gain', _over_weighted('f1_majority'), _VGG)
+_claim('F-threefold', '11_finding', '1: conclusion', 'F1 more than three-fold on some configurations',
+       'at least', together(_THREEFOLD, *map(_longer, _LONGER)), f'{_LITE}; against three times the plain network')
+_claim('F-smoothing', '11_finding', '2: 1, of 1', 'Label smoothing does not help', 'no gain',
+       together(_smoothed(False), _smoothed(True)), _LITE, 'finalbn run smoothing')
+_claim('F-38', '11_finding', '1', 'All 38 classes as they are: an accuracy of 99.78 %', 'at least',
+       unmeasured('38 classes, whole network'), 'three plants are here, not comparable',
+       'finalbn run all_classes --only arch=resnet34')
 
 # %% ../nbs/08c_claims.ipynb #8b0a3235
 def _table2(size): return layer('configurations', size=size, wd=0., also={'px':f'{size} px'}, **_TABLE2)
 
+def _sooner_on_leaves(size):
+    return sooner('configurations', 10, {'':f'apple, {size} px'}, size=size, wd=0., **_TABLE2)
+
 _FIRST_EPOCHS = together(
-    *(sooner('configurations', 10, {'':f'apple, {size} px'}, size=size, wd=0., **_TABLE2) for size in (64,224)),
+    *map(_sooner_on_leaves, (64,224)),
     sooner('h6_sigmoid', 100, {'':'one layer on digits, of 100 epochs'}, curve=True),
     sooner('h4_simple_nets', 20, {'':'CNN on digits, of 20 epochs'}, arch='cnn', curve=True))
 
-TABLE_2 = [
-    Claim('T2-alone', '12_configurations', '1: Table 2; 2: Table 2',
-          'Of six switches the layer alone lifts the diseased apples', 'gain',
-          together(*map(_table2, (224,64))), f'{_RESNET}; lr 0.003, last epoch'),
-    Claim('T2-first', '12_configurations', '1: Table 2', 'It is enough for the highest F1 of both classes of all 64',
-          'at least', together(_place, *map(_frozen_best, (224,64))),
-          'EfficientNet-Lite0; paper: ResNet-34; lr 0.003, best epoch on the test set, as in the paper'),
-    Claim('T2-largest', '12_configurations', '1', 'No other switch matters as much', 'gain',
-          together(_largest_of_all, *map(_largest_switch, (224,64))),
-          'EfficientNet-Lite0; paper: ResNet-34; lr 0.003, last epoch; frozen: against weighted loss and weight decay'),
-    Claim('T2-sooner', '12_configurations', '1: conclusion', 'Less training time: F1 gets there in fewer epochs',
-          'loss', _FIRST_EPOCHS, 'share of the training until nine tenths of the best F1 of the pair; 1.10: never')]
+_claim('T2-alone', '12_configurations', '1: Table 2; 2: Table 2',
+       'Of six switches the layer alone lifts the diseased apples', 'gain',
+       together(*map(_table2, (224,64))), f'{_RESNET}; lr 0.003, last epoch')
+_claim('T2-first', '12_configurations', '1: Table 2', 'It is enough for the highest F1 of both classes of all 64',
+       'at least', together(_place, *map(_frozen_best, (224,64))),
+       'EfficientNet-Lite0; paper: ResNet-34; lr 0.003, best epoch on the test set, as in the paper')
+_claim('T2-largest', '12_configurations', '1', 'No other switch matters as much', 'gain',
+       together(_largest_of_all, *map(_largest_switch, (224,64))),
+       'EfficientNet-Lite0; paper: ResNet-34; lr 0.003, last epoch; frozen: against weighted loss and weight decay')
+_claim('T2-sooner', '12_configurations', '1: conclusion', 'Less training time: F1 gets there in fewer epochs',
+       'loss', _FIRST_EPOCHS, 'share of the training until nine tenths of the best F1 of the pair; 1.10: never')
 
 def _calibration(world, *scores):
     "Measures of calibration, less being better, by plant"
     usual = dict(by=['plant'], lr=3e-3, calibrated=True)
     return [layer('confidence', s, also={'':f'{world}, {name}'}, **usual) for name,s in scores]
 
-CONFIDENCE = [
-    Claim('C-ece', '13_confidence', '1: conclusion', 'A calibration effect: the calibration error falls', 'loss',
-          together(*_calibration('balanced', ('as it is','ece'), ('scaled','ece_scaled')),
-                   *_calibration('at 99:1', ('as it is','ece_99'), ('scaled','ece_99_scaled'))), f'{_LITE}, lr 0.003'),
-    Claim('C-confident', '13_confidence', '2: 3.2, Table 3', 'Fewer confident mistakes (log loss, balanced test set)',
-          'loss', together(*_calibration('balanced', ('as it is','log_loss'), ('scaled','log_loss_scaled'))),
-          f'{_LITE}, lr 0.003'),
-    Claim('C-centred', '13_confidence', '2: Figure 1, 5',
-          'Outputs are centred on one half, favouring the minority by a small margin', 'gain',
-          together(*map(centred, PLANTS)), f'{_LITE}, lr 0.003; mean output over the test set, above 0.5'),
-    Claim('C-higher-loss', '13_confidence', '1: conclusion',
-          'A higher loss where it is trained (99:1), though F1 rises: the loss is not the aim', 'gain',
-          together(*_calibration('at 99:1', ('log loss, nats','log_loss_99'))), f'{_LITE}, lr 0.003; on test images')]
+_claim('C-ece', '13_confidence', '1: conclusion', 'A calibration effect: the calibration error falls', 'loss',
+       together(*_calibration('balanced', ('as it is','ece'), ('scaled','ece_scaled')),
+                *_calibration('at 99:1', ('as it is','ece_99'), ('scaled','ece_99_scaled'))), f'{_LITE}, lr 0.003')
+_claim('C-confident', '13_confidence', '2: 3.2, Table 3', 'Fewer confident mistakes (log loss, balanced test set)',
+       'loss', together(*_calibration('balanced', ('as it is','log_loss'), ('scaled','log_loss_scaled'))),
+       f'{_LITE}, lr 0.003')
+_claim('C-centred', '13_confidence', '2: Figure 1, 5',
+       'Outputs are centred on one half, favouring the minority by a small margin', 'gain',
+       together(*map(centred, PLANTS)), f'{_LITE}, lr 0.003; mean output over the test set, above 0.5')
+_claim('C-higher-loss', '13_confidence', '1: conclusion',
+       'A higher loss where it is trained (99:1), though F1 rises: the loss is not the aim', 'gain',
+       together(*_calibration('at 99:1', ('log loss, nats','log_loss_99'))), f'{_LITE}, lr 0.003; on test images')
 
 # %% ../nbs/08c_claims.ipynb #9d496869
 def _removed(score, a, kind_of_a, methods):
@@ -367,17 +379,16 @@ def _removed(score, a, kind_of_a, methods):
     removed = scored('h1_inference', f'removed_{score}', final_bn=True, removed=True)
     return compare(first, removed, _BY, _plant(4, score, **methods))
 
-H1 = [
-    Claim('H1-minority', '14_h1_inference', '2: 4.1, Table 4',
-          'Removed after training, the layer leaves a boost on the minority', 'gain',
-          _removed('f1_minority', 'f1_minority', False, dict(b=_REMOVED)), _RESNET,
-          'finalbn run h1_inference --only arch=resnet34'),
-    Claim('H1-majority', '14_h1_inference', '2: 4.1', 'The majority loses nothing by its removal', 'no loss',
-          _removed('f1_majority', 'f1_majority', True, dict(a='with final BN', b=_REMOVED)), _RESNET),
-    Claim('H1-close', '14_h1_inference', '2: 4.1', 'The minority stays very close to what it is with the layer',
-          'no loss', _removed('f1_minority', 'f1_minority', True, dict(a='with final BN', b=_REMOVED)), _RESNET),
-    Claim('H1-smooth', '14_h1_inference', '2: 5', 'It works because the landscape becomes smoother', 'gain',
-          unmeasured('smoothness of the loss'), 'no experiment of the papers speaks to it')]
+_claim('H1-minority', '14_h1_inference', '2: 4.1, Table 4',
+       'Removed after training, the layer leaves a boost on the minority', 'gain',
+       _removed('f1_minority', 'f1_minority', False, dict(b=_REMOVED)), _RESNET,
+       'finalbn run h1_inference --only arch=resnet34')
+_claim('H1-majority', '14_h1_inference', '2: 4.1', 'The majority loses nothing by its removal', 'no loss',
+       _removed('f1_majority', 'f1_majority', True, dict(a='with final BN', b=_REMOVED)), _RESNET)
+_claim('H1-close', '14_h1_inference', '2: 4.1', 'The minority stays very close to what it is with the layer',
+       'no loss', _removed('f1_minority', 'f1_minority', True, dict(a='with final BN', b=_REMOVED)), _RESNET)
+_claim('H1-smooth', '14_h1_inference', '2: 5', 'It works because the landscape becomes smoother', 'gain',
+       unmeasured('smoothness of the loss'), 'no experiment of the papers speaks to it')
 
 _H2 = dict(lr=3e-3)
 _FEW,_MANY = list(range(5, 51, 5)),list(range(80, 101, 5))
@@ -389,35 +400,34 @@ def _small(final_bn, **body): return scored('h2_ratio', final_bn=final_bn, size=
 
 def _gain_over(values, score='f1_minority'): return mean_over('n_unhealthy', values, gained('h2_ratio', score, **_H2))
 
-H2 = [
-    Claim('H2-rarest', '15_h2_ratio', '2: 4.2, Figure 2a', 'The impact is the largest where the minority is the rarest',
-          'loss',
-          compare(gained('h2_ratio', n_unhealthy=5, **_H2), gained('h2_ratio', n_unhealthy=100, **_H2), ['plant']),
-          f'{_RESNET}; gain with 5 to gain with 100 of 1000'),
-    Claim('H2-gone', '15_h2_ratio', '2: 4.2', 'At one to ten there is almost none', 'none',
-          layer('h2_ratio', by=['plant'], n_unhealthy=100, **_H2), f'{_RESNET}; lr 0.003'),
-    Claim('H2-level', '15_h2_ratio', '2: 4.2', 'It levels off around one to ten', 'none',
-          compare(_gain_over(_MIDDLE), _gain_over(_MANY), ['plant']),
-          f'{_RESNET}; mean gain with 55 to 75 against 80 to 100'),
-    Claim('H2-minority', '15_h2_ratio', '2: 4.2', 'The impact is larger on the minority than on the majority', 'gain',
-          compare(_gain_over(_FEW, 'f1_majority'), _gain_over(_FEW), ['plant']), f'{_RESNET}; mean over 5 to 50'),
-    Claim('H2-unfreeze', '15_h2_ratio', '2: 4.2', 'Without the layer, unfreezing helps', 'gain',
-          compare(_small(False), _small(False, body='all'), ['n_unhealthy']), _SMALL, _MORE),
-    Claim('H2-frozen', '15_h2_ratio', '2: 4.2', 'A frozen body with the layer is as good as an unfrozen one without',
-          'none', compare(_small(False, body='all'), _small(True), ['n_unhealthy']), _SMALL, _MORE)]
+_claim('H2-rarest', '15_h2_ratio', '2: 4.2, Figure 2a', 'The impact is the largest where the minority is the rarest',
+       'loss',
+       compare(gained('h2_ratio', n_unhealthy=5, **_H2), gained('h2_ratio', n_unhealthy=100, **_H2), ['plant']),
+       f'{_RESNET}; gain with 5 to gain with 100 of 1000')
+_claim('H2-gone', '15_h2_ratio', '2: 4.2', 'At one to ten there is almost none', 'none',
+       layer('h2_ratio', by=['plant'], n_unhealthy=100, **_H2), f'{_RESNET}; lr 0.003')
+_claim('H2-level', '15_h2_ratio', '2: 4.2', 'It levels off around one to ten', 'none',
+       compare(_gain_over(_MIDDLE), _gain_over(_MANY), ['plant']),
+       f'{_RESNET}; mean gain with 55 to 75 against 80 to 100')
+_claim('H2-minority', '15_h2_ratio', '2: 4.2', 'The impact is larger on the minority than on the majority', 'gain',
+       compare(_gain_over(_FEW, 'f1_majority'), _gain_over(_FEW), ['plant']), f'{_RESNET}; mean over 5 to 50')
+_claim('H2-unfreeze', '15_h2_ratio', '2: 4.2', 'Without the layer, unfreezing helps', 'gain',
+       compare(_small(False), _small(False, body='all'), ['n_unhealthy']), _SMALL, _MORE)
+_claim('H2-frozen', '15_h2_ratio', '2: 4.2', 'A frozen body with the layer is as good as an unfrozen one without',
+       'none', compare(_small(False, body='all'), _small(True), ['n_unhealthy']), _SMALL, _MORE)
 
 def _batch(bs, lr): return scored('h3_batch_size', bs=bs, lr=lr, final_bn=True)
 
 def _larger(lr, bs): return compare(_batch(64, lr), _batch(bs, lr), also={'lr':lr, '':f'from 64 to {bs}'})
 
-H3 = [
-    Claim('H3-best', '16_h3_batch_size', '2: 4.2, Figure 2b', 'Batches of 64 are the best', 'at least',
-          together(*(best_of('h3_batch_size', ['bs'], dict(bs=64), 'f1_minority', lr=lr, final_bn=True, also={'lr':lr})
-                     for lr in (1e-3,3e-3))), f'{_RESNET}; against the best of the six others'),
-    Claim('H3-falls', '16_h3_batch_size', '2: 4.2', 'With batches larger than 64 the score drops', 'loss',
-          together(*(_larger(*o) for o in product((1e-3,3e-3), (128,200,300)))), _RESNET),
-    Claim('H3-reason', '16_h3_batch_size', '2: 5',
-          'That is since the chances of the minority in a batch become smaller', 'loss', _chances, 'computed: 10 among 1010')]
+_claim('H3-best', '16_h3_batch_size', '2: 4.2, Figure 2b', 'Batches of 64 are the best', 'at least',
+       together(*(best_of('h3_batch_size', ['bs'], dict(bs=64), 'f1_minority', lr=lr, final_bn=True, also={'lr':lr})
+                  for lr in (1e-3,3e-3))), f'{_RESNET}; against the best of the six others')
+_claim('H3-falls', '16_h3_batch_size', '2: 4.2', 'With batches larger than 64 the score drops', 'loss',
+       together(*(_larger(*o) for o in product((1e-3,3e-3), (128,200,300)))), _RESNET)
+_claim('H3-reason', '16_h3_batch_size', '2: 5',
+       'That is since the chances of the minority in a batch become smaller', 'loss', _chances,
+       'computed: 10 among 1010')
 
 # %% ../nbs/08c_claims.ipynb #6d41d7c7
 _CNN = dict(arch='cnn', epochs=20)
@@ -442,19 +452,18 @@ def _h4_sd(score):
 
 _OTHER_PAIRS = {'2* vs 8':(2,8), '3* vs 5':(3,5), '5* vs 8':(5,8)}
 
-H4 = [
-    Claim('H4-minority', '17_h4_simple_nets', '2: 4.3, Table 5', 'A simple CNN on digits gains on the minority', 'gain',
-          _h4('f1_minority')),
-    Claim('H4-majority', '17_h4_simple_nets', '2: 4.3, Table 5', 'A simple CNN on digits gains on the majority', 'gain',
-          _h4('f1_majority')),
-    Claim('H4-pairs', '17_h4_simple_nets', '2: 4.3', 'It gains on other pairs of digits', 'gain',
-          together(*(layer('h4_simple_nets', minority=m, majority=M, also={'':f'{name}, 1 to 100'}, **_H4_FULL)
-                     for name,(m,M) in _OTHER_PAIRS.items())), 'no numbers reported'),
-    Claim('H4-ten', '17_h4_simple_nets', '2: 4.3', 'It gains at one to ten, which the text names instead', 'gain',
-          layer('h4_simple_nets', ratio=.1, claimed=reported_difference(5, _THREES), also={'':'3* vs 8, all of MNIST'},
-                **_H4_FULL), "Table 5's caption says 1 %"),
-    Claim('H4-spread', '17_h4_simple_nets', '2: 4.3, Table 5', 'The runs become more alike', 'loss',
-          together(*map(_h4_sd, ('f1_minority','f1_majority'))), 'BCa interval of the standard deviations')]
+_claim('H4-minority', '17_h4_simple_nets', '2: 4.3, Table 5', 'A simple CNN on digits gains on the minority', 'gain',
+       _h4('f1_minority'))
+_claim('H4-majority', '17_h4_simple_nets', '2: 4.3, Table 5', 'A simple CNN on digits gains on the majority', 'gain',
+       _h4('f1_majority'))
+_claim('H4-pairs', '17_h4_simple_nets', '2: 4.3', 'It gains on other pairs of digits', 'gain',
+       together(*(layer('h4_simple_nets', minority=m, majority=M, also={'':f'{name}, 1 to 100'}, **_H4_FULL)
+                  for name,(m,M) in _OTHER_PAIRS.items())), 'no numbers reported')
+_claim('H4-ten', '17_h4_simple_nets', '2: 4.3', 'It gains at one to ten, which the text names instead', 'gain',
+       layer('h4_simple_nets', ratio=.1, claimed=reported_difference(5, _THREES), also={'':'3* vs 8, all of MNIST'},
+             **_H4_FULL), "Table 5's caption says 1 %")
+_claim('H4-spread', '17_h4_simple_nets', '2: 4.3, Table 5', 'The runs become more alike', 'loss',
+       together(*map(_h4_sd, ('f1_minority','f1_majority'))), 'BCa interval of the standard deviations')
 
 _NETWORKS = {'one layer':dict(arch='fc', curve=True), 'CNN':dict(arch='cnn', epochs=20, curve=True),
              'small ResNet':dict(arch='small_resnet', epochs=10, n_majority=1000),
@@ -490,17 +499,16 @@ def _one_minus_two(network):
     return compare(_gained_h5(_TWO, network), _gained_h5(_SINGLE[0], network), claimed=said, also={'':network})
 
 _DIGITS = 'digits, epochs and weights are ours; paper: ResNet-34'
-H5 = [
-    Claim('H5-one', '18_h5_majorities', '2: 4.3, Table 6', 'Against a single majority the minority gains', 'gain',
-          together(*(_h5(s, n) for n,s in product(_NETWORKS, _SINGLE)), *map(_three_pairs, _NETWORKS)), _DIGITS,
-          'finalbn run h5_majorities --only arch=resnet34 --only pretrained=True'),
-    Claim('H5-two', '18_h5_majorities', '2: 4.3, Table 6', 'Against two majorities the minority does not gain',
-          'no gain', together(*(_h5(_TWO, n) for n in _NETWORKS)), _DIGITS),
-    Claim('H5-only', '18_h5_majorities', '2: Table 6', 'Only against one: the gain is larger there than against two',
-          'gain', together(*map(_one_minus_two, _NETWORKS)), _DIGITS),
-    Claim('H5-rare', '18_h5_majorities', '2: Table 6', 'Two minorities gain, both (Setting-5)', 'gain',
-          together(*(_h5(_TWO_RARE, n, s) for n,s in product(_NETWORKS, ('f1_minority','f1_minority2')))),
-          f'{_DIGITS}; its text says they do not')]
+_claim('H5-one', '18_h5_majorities', '2: 4.3, Table 6', 'Against a single majority the minority gains', 'gain',
+       together(*(_h5(s, n) for n,s in product(_NETWORKS, _SINGLE)), *map(_three_pairs, _NETWORKS)), _DIGITS,
+       'finalbn run h5_majorities --only arch=resnet34 --only pretrained=True')
+_claim('H5-two', '18_h5_majorities', '2: 4.3, Table 6', 'Against two majorities the minority does not gain',
+       'no gain', together(*(_h5(_TWO, n) for n in _NETWORKS)), _DIGITS)
+_claim('H5-only', '18_h5_majorities', '2: Table 6', 'Only against one: the gain is larger there than against two',
+       'gain', together(*map(_one_minus_two, _NETWORKS)), _DIGITS)
+_claim('H5-rare', '18_h5_majorities', '2: Table 6', 'Two minorities gain, both (Setting-5)', 'gain',
+       together(*(_h5(_TWO_RARE, n, s) for n,s in product(_NETWORKS, ('f1_minority','f1_minority2')))),
+       f'{_DIGITS}; its text says they do not')
 
 # %% ../nbs/08c_claims.ipynb #661924ba
 _SOFTMAX,_SIGMOID = dict(output='softmax', loss='CCE'),dict(output='sigmoid', loss='BCE')
@@ -518,7 +526,8 @@ def _cce_over_bce(bn):
     "Softmax with the one loss against softmax with the other"
     name = 'with the layer' if bn else 'without the layer'
     method = 'with final BN' if bn else 'without final BN'
-    value = paper_scores(7).query("score=='f1_minority' and method==@method").set_index('setting').value
+    t = paper_scores(7)
+    value = t[(t.score=='f1_minority') & (t.method==method)].set_index('setting').value
     a,b = (scored('h6_sigmoid', output='softmax', loss=loss, final_bn=bn, curve=True) for loss in ('BCE','CCE'))
     return compare(a, b, claimed=value['softmax CCE']-value['softmax BCE'], also={'':name})
 
@@ -526,24 +535,21 @@ _BEST_ENDING = best_of('h6_sigmoid', ['output','loss','first_bn','final_bn'],
                        dict(_SOFTMAX, first_bn=False, final_bn=True), 'f1_macro', curve=True,
                        also={'':'against the best of the eleven others'})
 
-H6 = [
-    Claim('H6-softmax', '19_h6_sigmoid', '2: 4.3, Table 7', 'One hidden layer gains with softmax and CCE', 'gain',
-          _h6(_SOFTMAX, 'softmax CCE')),
-    Claim('H6-sigmoid', '19_h6_sigmoid', '2: 4.3, 6', 'With a sigmoid there is almost no impact', 'none',
-          _h6(_SIGMOID, 'sigmoid BCE'), 'the table reports a loss'),
-    Claim('H6-bce', '19_h6_sigmoid', '2: Table 7', 'With softmax and BCE it gains', 'gain',
-          layer('h6_sigmoid', claimed=reported_difference(7, 'softmax BCE'), output='softmax', loss='BCE', curve=True,
-                also=_ALL_DIGITS)),
-    Claim('H6-first', '19_h6_sigmoid', '2: Table 7', 'After a first BN the final one still gains (softmax, BCE)',
-          'gain', layer('h6_sigmoid', claimed=reported_difference(7, 'softmax BCE first BN'), output='softmax',
-                        loss='BCE', first_bn=True, curve=True, also=_ALL_DIGITS)),
-    Claim('H6-cce', '19_h6_sigmoid', '2: Table 7', 'CCE is the better loss for a softmax than BCE', 'gain',
-          together(*map(_cce_over_bce, (False,True))), 'with two classes they are the same function'),
-    Claim('H6-best', '19_h6_sigmoid', '2: Table 7',
-          'Softmax, CCE and the final BN alone are the best of all for both classes', 'at least',
-          _BEST_ENDING, 'mean F1 of both classes')]
-
-CLAIMS = [*FINDING, *TABLE_2, *CONFIDENCE, *H1, *H2, *H3, *H4, *H5, *H6]
+_claim('H6-softmax', '19_h6_sigmoid', '2: 4.3, Table 7', 'One hidden layer gains with softmax and CCE', 'gain',
+       _h6(_SOFTMAX, 'softmax CCE'))
+_claim('H6-sigmoid', '19_h6_sigmoid', '2: 4.3, 6', 'With a sigmoid there is almost no impact', 'none',
+       _h6(_SIGMOID, 'sigmoid BCE'), 'the table reports a loss')
+_claim('H6-bce', '19_h6_sigmoid', '2: Table 7', 'With softmax and BCE it gains', 'gain',
+       layer('h6_sigmoid', claimed=reported_difference(7, 'softmax BCE'), output='softmax', loss='BCE', curve=True,
+             also=_ALL_DIGITS))
+_claim('H6-first', '19_h6_sigmoid', '2: Table 7', 'After a first BN the final one still gains (softmax, BCE)',
+       'gain', layer('h6_sigmoid', claimed=reported_difference(7, 'softmax BCE first BN'), output='softmax',
+                     loss='BCE', first_bn=True, curve=True, also=_ALL_DIGITS))
+_claim('H6-cce', '19_h6_sigmoid', '2: Table 7', 'CCE is the better loss for a softmax than BCE', 'gain',
+       together(*map(_cce_over_bce, (False,True))), 'with two classes they are the same function')
+_claim('H6-best', '19_h6_sigmoid', '2: Table 7',
+       'Softmax, CCE and the final BN alone are the best of all for both classes', 'at least',
+       _BEST_ENDING, 'mean F1 of both classes')
 
 # %% ../nbs/08c_claims.ipynb #3e341057
 PAGES = {'11_finding':'The finding: ten diseased leaves among a thousand',
