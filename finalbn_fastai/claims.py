@@ -606,13 +606,13 @@ def judged(
     def of(claim): return [(claim, *o) for o in zip(claim.conditions, claim.words())]
     return list(chain.from_iterable(map(of, claims)))
 
-def overview()->pd.DataFrame: # A row a page: page (a link), claims, and a column a word
+def overview()->pd.DataFrame: # A row a page: page (a link), claims, and how many conditions have which word
     "How many conditions of each chapter's claims have which word"
     def line(page):
         claims = claims_of(page)
-        words = Counter(word for *_,word in judged(claims))
-        counts = {w:str(words[w] or '–') for w in WORDS}
-        return {'':f'[{PAGES[page]}]({page}.ipynb)', 'claims':str(len(claims)), **counts}
+        counts = Counter(word for *_,word in judged(claims))
+        words = ', '.join(f'{word} {counts[word]}' for word in WORDS if counts[word])
+        return {'':f'[{PAGES[page]}]({page}.ipynb)', 'claims':str(len(claims)), 'conditions':words}
     return pd.DataFrame(map(line, PAGES))
 
 def cover_verdicts(): # An IPython `Markdown`
