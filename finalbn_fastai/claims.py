@@ -22,7 +22,7 @@ from .studies.h3_batch_size import SIZES
 from .studies.h5_majorities import SETTINGS
 from .study import StudyError, as_list, as_text, get_study, read_rows, read_scores, results_folder
 from .study import select, typed
-from .tables import paper_scores, show
+from .tables import check_pools, paper_scores, show
 
 # %% auto #0
 __all__ = ['CLAIMS', 'PAGES', 'rows_at', 'scored', 'gained', 'mean_over', 'times', 'compare', 'layer', 'together', 'best_of',
@@ -44,6 +44,7 @@ def _rows_as_text(study):
     "The rows of one of the book's studies as text; a `StudyError` for a column that nothing here knows"
     path = results_folder()/f'{study.name}.csv'
     rows = _table(path, path.stat().st_mtime_ns if path.exists() else 0)
+    check_pools(rows, path)
     columns = [c for c in (rows[0] if rows else ()) if c not in study.settings]
     unknown = [c for c in columns if not _KNOWN.fullmatch(c)]
     if unknown: raise StudyError(f"{path}: no setting and no score is called like its column {unknown[0]!r}")

@@ -13,10 +13,23 @@ from .intervals import paired_interval
 from .study import StudyError, as_text, get_study, missing, read_rows, results_folder, typed
 
 # %% auto #0
-__all__ = ['results', 'summary', 'paper_table', 'reported', 'paper_scores', 'beside_paper', 'mean_sd', 'with_interval', 'as_read',
-           'show', 'made_on', 'to_do', 'above_zero', 'in_words', 'by_momentum']
+__all__ = ['check_pools', 'results', 'summary', 'paper_table', 'reported', 'paper_scores', 'beside_paper', 'mean_sd',
+           'with_interval', 'as_read', 'show', 'made_on', 'to_do', 'above_zero', 'in_words', 'by_momentum']
 
 # %% ../nbs/08_tables.ipynb #c6dd8fc8
+def check_pools(
+    rows:list, # `dict`s of text, from `read_rows`
+    path, # Their table, for the message
+):
+    "A `StudyError` where rows of one plant were drawn from several pools of photographs: they are not one table"
+    pools = {}
+    for r in rows:
+        if r.get('pool'): pools.setdefault(r.get('plant', ''), set()).add(r['pool'])
+    for plant,found in pools.items():
+        if len(found)>1:
+            raise StudyError(f"{path} mixes rows of {plant} drawn from {len(found)} pools of photographs "
+                             f"({', '.join(sorted(found))}): keep each pool's rows in a folder of its own (`--out`)")
+
 def results(
     name:str, # Of a study
     folder=None, # `results_folder()` if `None`
@@ -24,6 +37,7 @@ def results(
     "The table of a study, as measured; a `StudyError` where nothing is"
     path = Path(folder or results_folder())/f'{name}.csv'
     rows = read_rows(path)
+    check_pools(rows, path)
     if rows: return typed(rows)
     raise StudyError(f"{name} is not measured yet: no rows in {path}; measure it with `finalbn run {name}`")
 
