@@ -305,7 +305,7 @@ def whereabouts()->list: # `dict`s: what, found, where, images
     "For each data set and each set of weights: where it is, how many images, or what would be downloaded and how big"
     from finalbn_fastai.digits import where_digits
     from finalbn_fastai.leaves import where_leaves
-    from finalbn_fastai.networks import where_weights
+    from finalbn_fastai.weights import where_weights
     return [*where_digits(), *where_leaves(), *where_weights()]
 
 @app.command()

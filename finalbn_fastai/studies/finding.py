@@ -16,7 +16,7 @@ def _paper(t):
     "Where the paper reports this trial: Table 1"
     return (1, t['plant'].title()) if all(t[k]==v for k,v in _usual.items()) else None
 
-_arch = ['efficientnet_lite0','vgg19']
+_arch = ['efficientnet_lite0','vgg19','vgg16','alexnet']
 _rates = dict(arch=_arch, lr=[1e-3,3e-3])
 _both = dict(_rates, init=['fastai','pytorch'])
 _losses = dict(_both, loss=['CCE','weighted CCE'], bias=[True,False])

@@ -14,6 +14,6 @@ def _paper(t):
     "Where the paper reports this trial: Table 4"
     return (4, t['plant'].title()) if t['momentum']==.01 else None
 
-h1_inference = Study('h1_inference', LEAVES, dict(arch=['efficientnet_lite0','resnet34','vgg19'], lr=[1e-3,3e-3],
-                                                  momentum=[.01,.1], removed=True),
+_arch = ['efficientnet_lite0','resnet34','vgg19','vgg16','alexnet']
+h1_inference = Study('h1_inference', LEAVES, dict(arch=_arch, lr=[1e-3,3e-3], momentum=[.01,.1], removed=True),
                      about='Table 4: the final BN taken away after training; frozen body', paper=_paper)

@@ -10,7 +10,8 @@ from ..leaf_runs import LEAVES
 from ..study import Study
 
 # %% ../../nbs/15_h2_ratio.ipynb #4b118de5
-_usual = dict(arch=['efficientnet_lite0','resnet34','vgg19'], lr=3e-3, n_unhealthy=list(range(5, 101, 5)))
+_arch = ['efficientnet_lite0','resnet34','vgg19','vgg16','alexnet']
+_usual = dict(arch=_arch, lr=3e-3, n_unhealthy=list(range(5, 101, 5)))
 
 h2_ratio = Study('h2_ratio', LEAVES,
                  [_usual, dict(_usual, plant='apple', size=64), dict(_usual, plant='apple', size=[64,224], body='all')],

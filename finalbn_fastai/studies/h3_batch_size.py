@@ -18,7 +18,7 @@ def _momentum(bs):
     "That leaves one hundredth of the initial running statistics after ten epochs"
     return round(1-.01**(1/_steps(bs)), 4)
 
-_usual = dict(arch=['efficientnet_lite0','resnet34','vgg19'], plant='apple', lr=[1e-3,3e-3])
+_usual = dict(arch=['efficientnet_lite0','resnet34','vgg19','vgg16','alexnet'], plant='apple', lr=[1e-3,3e-3])
 _ten_epochs = [dict(_usual, bs=b) for b in SIZES]
 _equal_steps = [dict(_usual, bs=b, epochs=e) for b,e in SIZES.items() if e!=10]
 _settled = [dict(_usual, bs=b, momentum=_momentum(b)) for b in SIZES]
