@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np, pandas as pd
 from scipy.stats import ttest_1samp
 from .intervals import paired_interval, win_rate
-from .tables import with_interval
+from .tables import BODY_NAMES, with_interval
 
 # %% auto #0
 __all__ = ['MARGIN', 'WORDS', 'KINDS', 'judge', 'condition_name', 'Condition', 'paired', 'Claim', 'verdict', 'claim_row',
@@ -60,7 +60,7 @@ def condition_name(
     where:dict # Setting to its value; the key `''` for a text of its own
 )->str: # Such as 'apple, lr 0.003'
     "A condition in words"
-    def said(k, v): return str(v) if isinstance(v, str) or not k else f'{_UNITS.get(k, k)} {v:g}'
+    def said(k, v): return BODY_NAMES.get(v, str(v)) if isinstance(v, str) or not k else f'{_UNITS.get(k, k)} {v:g}'
     return ', '.join(said(k, v) for k,v in where.items())
 
 _UNITS = {'n_unhealthy':'diseased leaves:', 'bs':'batch', 'size':'pixels:', 'ratio':'ratio'}
@@ -143,8 +143,10 @@ def verdict(
     words,rates = claim.words(),[c.where.get('lr') for c in claim.conditions]
     by_rate = {lr:[w for w,r in zip(words, rates) if r==lr] for lr in dict.fromkeys(rates)}
     alike = len({tuple(sorted(part)) for part in by_rate.values()})==1
-    if None in by_rate or len(by_rate)<2 or alike: return _tally(words)
-    return '; '.join(f'lr {lr:g}: {_tally(part)}' for lr,part in by_rate.items())
+    bodies = {c.where.get('arch') for c in claim.conditions}
+    on = f' on {len(bodies)} bodies' if len(bodies)>1 else ''
+    if None in by_rate or len(by_rate)<2 or alike: return _tally(words)+on
+    return '; '.join(f'lr {lr:g}: {_tally(part)}' for lr,part in by_rate.items())+on
 
 def _claimed(claim, conditions):
     "What is claimed: the reported numbers, or the kind of claim in words"

@@ -13,8 +13,9 @@ from .intervals import paired_interval
 from .study import StudyError, as_text, get_study, missing, read_rows, results_folder, typed
 
 # %% auto #0
-__all__ = ['check_pools', 'results', 'summary', 'paper_table', 'reported', 'paper_scores', 'beside_paper', 'mean_sd',
-           'with_interval', 'as_read', 'show', 'made_on', 'to_do', 'above_zero', 'in_words', 'by_momentum']
+__all__ = ['BODY_NAMES', 'check_pools', 'results', 'summary', 'paper_table', 'reported', 'paper_scores', 'beside_paper',
+           'mean_sd', 'with_interval', 'as_read', 'show', 'made_on', 'to_do', 'above_zero', 'in_words', 'by_momentum',
+           'by_body']
 
 # %% ../nbs/08_tables.ipynb #c6dd8fc8
 def check_pools(
@@ -307,3 +308,21 @@ def by_momentum(
             res[f'difference at {m:g}'] = with_interval(o.difference, o.lo, o.hi)
         return res
     return pd.DataFrame([line(part) for _,part in table.groupby(labels, sort=False, dropna=False)])
+
+# %% ../nbs/08_tables.ipynb #f13c1eea
+BODY_NAMES = dict(efficientnet_lite0='EfficientNet-Lite0', alexnet='AlexNet', vgg16='VGG-16', vgg19='VGG-19',
+                  resnet34='ResNet-34')
+
+def by_body(
+    table:pd.DataFrame, # From `summary` or `beside_paper`, with the column `arch`
+    labels:list, # Columns that tell the lines apart
+)->pd.DataFrame: # Strings, a line a combination of `labels`, a column a body; and the paper's, if it is there
+    "What the layer does on each body, in a line: both means, and the difference with its interval"
+    def said(o): return f'{o.without:.2f} → {o.with_bn:.2f}, {with_interval(o.difference, o.lo, o.hi)}'
+    def line(part):
+        first = part.iloc[0]
+        found = {BODY_NAMES.get(o.arch, o.arch):said(o) for o in part.itertuples() if o.n}
+        paper = {'paper':f'{first.paper_without:.2f} → {first.paper_with:.2f}'} if 'paper_with' in part else {}
+        return {**first[labels], **found, **paper}
+    df = pd.DataFrame([line(part) for _,part in table.groupby(labels, sort=False, dropna=False)])
+    return df[[*labels, *(c for c in df if c not in (*labels, 'paper')), *(c for c in df if c=='paper')]].fillna('–')
