@@ -105,7 +105,7 @@ def test_demos_in_one_folder(run, tmp_path):
     assert both.startswith(alone) and both.count('\n')==5
     assert after==both
     def table(text): return [line for line in text.splitlines() if line.strip().startswith(('F1', 'ROC'))]
-    assert len(table(first))==3 and table(first)==table(again)!=table(other)
+    assert len(table(first))==4 and table(first)==table(again)!=table(other)
     assert '400 images of 8 and 8 of 3' in ' '.join(other.split())
 
 
