@@ -325,4 +325,7 @@ def by_body(
         paper = {'paper':f'{first.paper_without:.2f} → {first.paper_with:.2f}'} if 'paper_with' in part else {}
         return {**first[labels], **found, **paper}
     df = pd.DataFrame([line(part) for _,part in table.groupby(labels, sort=False, dropna=False)])
-    return df[[*labels, *(c for c in df if c not in (*labels, 'paper')), *(c for c in df if c=='paper')]].fillna('–')
+    order = [*labels, *(BODY_NAMES.get(k, k) for k in sorted(table.arch.unique(), key=_body_place)), 'paper']
+    return df[[c for c in order if c in df]].fillna('–')
+
+def _body_place(arch): return list(BODY_NAMES).index(arch) if arch in BODY_NAMES else len(BODY_NAMES)
