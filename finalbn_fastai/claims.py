@@ -14,7 +14,6 @@ from scipy.special import expit
 from scipy.stats import hypergeom
 from .intervals import statistic_interval
 from .judge import Claim, Condition, WORDS, claim_row, condition_rows, paired
-from .leaf_runs import PARTS
 from .leaves import PLANTS
 from .plots import f1_curves
 from .studies.configurations import SWITCHES, switched_on
@@ -23,11 +22,12 @@ from .studies.h5_majorities import SETTINGS
 from .study import StudyError, as_list, as_text, get_study, read_rows, read_scores, results_folder
 from .study import select, typed
 from .tables import check_pools, paper_scores, show
+from .training import PARTS
 
 # %% auto #0
-__all__ = ['CLAIMS', 'PAGES', 'rows_at', 'scored', 'gained', 'mean_over', 'times', 'compare', 'layer', 'together', 'best_of',
-           'spread', 'sooner', 'centred', 'in_batch', 'unmeasured', 'reported_difference', 'claims_of', 'claims_table',
-           'folded', 'verdicts', 'judged', 'overview', 'cover_verdicts', 'check_claims']
+__all__ = ['CLAIMS', 'PAGES', 'rows_at', 'scored', 'both_ways', 'gained', 'mean_over', 'times', 'compare', 'layer', 'together',
+           'best_of', 'spread', 'sooner', 'centred', 'in_batch', 'unmeasured', 'reported_difference', 'claims_of',
+           'claims_table', 'folded', 'verdicts', 'judged', 'overview', 'cover_verdicts', 'check_claims']
 
 # %% ../nbs/08c_claims.ipynb #08d25a2c
 _METRIC = '(f1|precision|recall)_(minority|majority)2?|f1_macro|roc_auc|pr_auc|best_f1|best_threshold|log_loss|ece'
@@ -86,9 +86,13 @@ def _no_index(by):
     names = [*by,'seed']
     return pd.MultiIndex.from_arrays([[]]*len(names), names=names) if by else pd.Index([], name='seed')
 
+def both_ways(study:str, score:str='f1_minority', **settings)->tuple: # Two, as from `scored`
+    "A score without the layer and with it"
+    return tuple(scored(study, score, final_bn=bn, **settings) for bn in (False,True))
+
 def gained(study:str, score:str='f1_minority', **settings)->Callable:
     "What the layer adds to a score, seed by seed"
-    off,on = (scored(study, score, final_bn=bn, **settings) for bn in (False,True))
+    off,on = both_ways(study, score, **settings)
     return lambda by: (on(by)-off(by)).dropna()
 
 def mean_over(setting:str, values:list, f:Callable)->Callable:
@@ -133,14 +137,17 @@ def compare(
 
 def layer(study:str, score:str='f1_minority', by:tuple=(), claimed=None, also:dict|None=None, **settings)->Callable:
     "What the layer does to a score"
-    off,on = (scored(study, score, final_bn=bn, **settings) for bn in (False,True))
-    return compare(off, on, by, claimed, also)
+    return compare(*both_ways(study, score, **settings), by, claimed, also)
 
 def together(*finds:Callable)->Callable:
     "The conditions of several"
     return lambda: list(chain.from_iterable(f() for f in finds))
 
 # %% ../nbs/08c_claims.ipynb #a281b97c
+def _nothing(where, **more):
+    "A condition without a series over seeds"
+    return Condition(where, pd.Series(dtype=float), pd.Series(dtype=float), **more)
+
 def best_of(
     study:str, # As for `rows_at`
     settings:list, # That tell the candidates apart
@@ -152,7 +159,7 @@ def best_of(
     also = where.pop('also', {})
     def find():
         s = scored(study, score, **where)(settings)
-        if not len(s): return [paired(also, pd.Series(dtype=float), pd.Series(dtype=float))]
+        if not len(s): return [_nothing(also)]
         wide = s.unstack(settings)
         ours_key = tuple(ours[k] for k in settings)
         chosen = ours_key if len(settings)>1 else ours_key[0]
@@ -163,7 +170,7 @@ def best_of(
 
 def spread(study:str, score:str, claimed:float, also:dict, **settings)->Callable:
     "The standard deviation over the seeds with the layer, minus that without"
-    off,on = (scored(study, score, final_bn=bn, **settings) for bn in (False,True))
+    off,on = both_ways(study, score, **settings)
     def find():
         a,b = off([]).align(on([]), join='inner')
         sds = f'sd {a.std():.3f} → {b.std():.3f}'
@@ -205,15 +212,13 @@ def in_batch(bs:int, images:int=1010, rare:int=10)->float: # Probability
 def _chances():
     "The probability that a batch holds a diseased leaf, for the batch sizes above 64"
     def one(bs):
-        d,nothing = in_batch(bs)-in_batch(64),pd.Series(dtype=float)
-        where = {'':f'batch {bs} against 64, computed'}
-        return Condition(where, nothing, nothing, found=(d,d,d), shown=f'{in_batch(64):.2f} → {in_batch(bs):.2f}')
+        d,where = in_batch(bs)-in_batch(64),{'':f'batch {bs} against 64, computed'}
+        return _nothing(where, found=(d,d,d), shown=f'{in_batch(64):.2f} → {in_batch(bs):.2f}')
     return [one(bs) for bs in SIZES if bs>64]
 
 def unmeasured(what:str)->Callable:
     "A condition that nothing here answers"
-    nothing = pd.Series(dtype=float)
-    return lambda: [Condition({'':what}, nothing, nothing)]
+    return lambda: [_nothing({'':what})]
 
 # %% ../nbs/08c_claims.ipynb #29abc853
 _TABLE2 = dict(lr=3e-3, by_epoch=True)
@@ -292,7 +297,6 @@ _LITE = 'frozen EfficientNet-Lite0'
 _FROZEN = 'frozen bodies; paper: VGG-19'
 _FROZEN_RESNET = 'frozen bodies; paper: ResNet-34'
 _RESNET = f'{_LITE}; paper: ResNet-34'
-_RATES = dict(lr=[1e-3,3e-3])
 _BY = ['arch','lr','plant']
 _WEIGHTED = {'per batch':'weighted CCE', 'per image':'weighted CCE per image'}
 _REMOVED = 'final BN removed at test'
@@ -309,7 +313,7 @@ _LONGER = {'lr 0.01':dict(lr=1e-2), '20 epochs':dict(epochs=20), '40 epochs':dic
 
 def _longer(name):
     "Three times the plain network against the one with the layer, trained faster or longer"
-    off,on = (scored('finding_sensitivity', final_bn=bn, **_LONGER[name]) for bn in (False,True))
+    off,on = both_ways('finding_sensitivity', **_LONGER[name])
     return compare(times(3, off), on, ['arch','plant'], also={'':name})
 
 def _smoothed(bn):
@@ -376,20 +380,20 @@ _claim('C-higher-loss', '13_confidence', '1: conclusion',
        together(*_calibration('at 99:1', ('log loss, nats','log_loss_99'))), 'frozen bodies, lr 0.003; on test images')
 
 # %% ../nbs/08c_claims.ipynb #9d496869
-def _removed(score, a, kind_of_a, methods):
-    "The layer taken away after training, against something else"
-    first = scored('h1_inference', a, final_bn=kind_of_a, removed=True)
+def _removed(score, final_bn, **methods):
+    "The layer taken away after training, against a network that keeps it or never had it"
+    first = scored('h1_inference', score, final_bn=final_bn, removed=True)
     removed = scored('h1_inference', f'removed_{score}', final_bn=True, removed=True)
     return compare(first, removed, _BY, _plant(4, score, **methods))
 
 _claim('H1-minority', '14_h1_inference', '2: 4.1, Table 4',
        'Removed after training, the layer leaves a boost on the minority', 'gain',
-       _removed('f1_minority', 'f1_minority', False, dict(b=_REMOVED)), _FROZEN_RESNET,
+       _removed('f1_minority', False, b=_REMOVED), _FROZEN_RESNET,
        'finalbn run h1_inference --only arch=resnet34')
 _claim('H1-majority', '14_h1_inference', '2: 4.1', 'The majority loses nothing by its removal', 'no loss',
-       _removed('f1_majority', 'f1_majority', True, dict(a='with final BN', b=_REMOVED)), _FROZEN_RESNET)
+       _removed('f1_majority', True, a='with final BN', b=_REMOVED), _FROZEN_RESNET)
 _claim('H1-close', '14_h1_inference', '2: 4.1', 'The minority stays very close to what it is with the layer',
-       'no loss', _removed('f1_minority', 'f1_minority', True, dict(a='with final BN', b=_REMOVED)), _FROZEN_RESNET)
+       'no loss', _removed('f1_minority', True, a='with final BN', b=_REMOVED), _FROZEN_RESNET)
 _claim('H1-smooth', '14_h1_inference', '2: 5', 'It works because the landscape becomes smoother', 'gain',
        unmeasured('smoothness of the loss'), 'no experiment of the papers speaks to it')
 
