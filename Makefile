@@ -47,7 +47,7 @@ lint: $(READY) ## the linters over the notebooks and the tests
 
 test: lint html ## every test: the linters, beside the code, the command line, the packaging, the built book
 	nbdev_test --n_workers 2 --flags "slow offline $(if $(FINALBN_DATA),data)"
-	pytest
+	pytest -n 2 --dist loadfile
 
 export: $(READY) readme ## after editing a notebook: export the library, clean the notebooks, write the README
 	nbdev_export

@@ -18,7 +18,7 @@ from .leaves import class_photos, leaf_photos, plant_of, plantvillage, split_row
 from .networks import body_of, efficientnet_lite0
 
 # %% auto #0
-__all__ = ['extract', 'weights_hash', 'cached_features', 'plant_features', 'feature_dls', 'class_dls']
+__all__ = ['pooled', 'extract', 'weights_hash', 'cached_features', 'plant_features', 'feature_dls', 'class_dls']
 
 # %% ../nbs/04_features.ipynb #5f8fc140
 def _set_modes(body, train_bn):
@@ -29,6 +29,12 @@ def _set_modes(body, train_bn):
         if isinstance(m, nn.modules.batchnorm._BatchNorm): m.train()
 
 # %% ../nbs/04_features.ipynb #8480dfe1
+def pooled(
+    f:torch.Tensor # `(N,nf,h,w)`, or `(N,nf)`
+)->torch.Tensor: # `(N,nf)`
+    "What a body gives, averaged over the places of the image"
+    return adaptive_avg_pool2d(f, 1).flatten(1) if f.ndim>2 else f
+
 @torch.no_grad()
 def extract(
     body:nn.Module, # From `(N,3,H,W)` normalized images to `(N,nf,h,w)`, or to `(N,nf)`
@@ -44,9 +50,7 @@ def extract(
     mean,std = (torch.tensor(s, device=device).view(3,1,1) for s in stats)
     def one(i):
         images = torch.as_tensor(np.array(x[i:i+bs])).to(device).permute(0,3,1,2).float()/255
-        f = body((images-mean)/std)
-        pooled = adaptive_avg_pool2d(f, 1).flatten(1) if f.ndim>2 else f
-        return pooled.float().cpu()
+        return pooled(body((images-mean)/std)).float().cpu()
     return torch.cat([one(i) for i in range(0, len(x), bs)])
 
 # %% ../nbs/04_features.ipynb #5b86c1de

@@ -9,18 +9,15 @@ from time import perf_counter
 import numpy as np, torch
 from torch import nn
 from fastcore.basics import noop
-from fasttransform import Pipeline
+from fastai.callback.core import Callback
 from fastai.callback.mixup import MixUp
 from fastai.callback.training import BnFreeze
-from fastai.data.core import DataLoaders
-from fastai.data.transforms import IntToFloatTensor, Normalize
 from fastai.learner import Learner
-from fastai.torch_core import TensorImage, set_seed
-from fastai.vision.augment import aug_transforms
-from .data import tensor_dls
+from fastai.torch_core import set_seed
 from .features import class_dls, feature_dls, plant_features
 from .head import bn_head, bn_learner
-from .leaves import PLANTS, leaf_tensors, plantvillage, pool_fingerprint
+from .images import PassDL, changed_features, image_dls
+from .leaves import PLANTS, plantvillage, pool_fingerprint
 from .metrics import calibration_scores, class_scores, epoch_scores, score_run
 from .metrics import reset_threshold, temperature
 from .networks import INITS, body_of, find_architecture
@@ -28,13 +25,13 @@ from .replicas import ReplicaBatchNorm1d, ReplicaLoader, replica_learner, replic
 from .study import Task, whole
 from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, SHARED, SWITCH, begin, check_beta, check_loss
-from .training import PARTS, loss_of, n_batches, n_scores
+from .training import PARTS, loss_of, mixed, n_batches, n_scores
 from .training import FirstNaN, TestCurve, fit_learner, one_after_the_other, run_row
 from .training import stacked_rows, why_failed
 
 # %% auto #0
-__all__ = ['BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'image_dls', 'leaf_learner', 'run_leaves', 'leaf_steps',
-           'leaf_block', 'run_classes', 'class_steps']
+__all__ = ['BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'leaf_learner', 'run_leaves', 'leaf_steps', 'leaf_block',
+           'run_classes', 'class_steps']
 
 # %% ../nbs/07b_leaf_runs.ipynb #a9a5d192
 def trial_head(
@@ -126,6 +123,14 @@ def _feature_draw(t, device):
     arch = find_architecture(t['arch'])
     return feature_dls(t['plant'], arch, t['size'], bs=t['bs'], device=device, drop_last=t['drop_last'], **_draw(t))
 
+def _changed(t): return bool(t['augment'] or t['mixup'])
+
+def _changed_batches(t, device):
+    "The training batches of a trial whose images are another each epoch"
+    x,y = changed_features(t['plant'], find_architecture(t['arch']), t['size'], n_passes=t['epochs'], bs=t['bs'],
+                           augment=t['augment'], mixup=t['mixup'], device=device, drop_last=t['drop_last'], **_draw(t))
+    return PassDL(x.to(device), y.to(device), t['bs'], drop_last=t['drop_last'])
+
 def run_heads(
     trials:list, # `dict`s of `LEAVES` that differ in their seed only
     device:torch.device, # Where to train
@@ -135,9 +140,11 @@ def run_heads(
     start,t = perf_counter(),trials[0]
     dls = [_feature_draw(o, device) for o in trials]
     y = dls[0].train.dataset.tensors[1]
+    loss = mixed(loss_of(t, y)) if t['mixup'] else loss_of(t, y)
+    if _changed(t):
+        for o,d in zip(trials, dls): d.loaders[0] = _changed_batches(o, device)
     def make(): return begin(trial_head(t, dls[0].n_features, n_scores(t['output'], 2)), t, y)
-    learn = replica_learner(make, dls, [o['seed'] for o in trials], loss_of(t, y), wd=t['wd'],
-                            opt_func=OPTIMIZERS[t['opt']][1])
+    learn = replica_learner(make, dls, [o['seed'] for o in trials], loss, wd=t['wd'], opt_func=OPTIMIZERS[t['opt']][1])
     curve = [TestCurve(range(1, t['epochs']+1), (_tests(dls), _valids(dls)))] if t['by_epoch'] else []
     fit_learner(learn, t['epochs'], t['lr'], tick=tick, cbs=curve)
     rows = stacked_rows(learn, 1, perf_counter()-start, _tests(dls))
@@ -145,30 +152,6 @@ def run_heads(
         for row,scores in zip(rows, more(learn, dls)): row.update(scores)
     for row,scores in zip(rows, _handed_over(learn, trials, device)): row['scores'] = scores
     return rows
-
-# %% ../nbs/07b_leaf_runs.ipynb #4e0aab3b
-def image_dls(
-    plant:str, # `'apple'`, `'pepper'` or `'tomato'`
-    stats:tuple, # Mean and standard deviation of each channel that the body expects, from `body_of`
-    size:int=224, # Edge of the images in pixels
-    seed:int=0, # Of the draw and of the order of the batches
-    bs:int=64, # Batch size (the papers': 64)
-    augment:bool=False, # Random flips, rotations, zooms, light (fastai's `aug_transforms`; the papers' DA)
-    device=None, # Where images and model live; the CPU if `None`
-    drop_last:bool=True, # As for `tensor_dls`
-    **kwargs # More of `plantvillage`
-)->DataLoaders: # Batches of normalized `(N,3,size,size)` images and `(N,)` classes, 1 unhealthy; `dls.test` as well
-    "One draw of leaves on the device, in the same draw and order as `feature_dls`"
-    device = torch.device(device or 'cpu')
-    parts = leaf_tensors(plant, size, device, seed=seed, **kwargs)
-    norm = Normalize.from_stats(*stats, cuda=device.type=='cuda')
-    if device.type not in ('cpu','cuda'): norm.mean,norm.std = norm.mean.to(device),norm.std.to(device)
-    def prepare(tfms):
-        pipe = Pipeline([IntToFloatTensor(), *tfms, norm], split_idx=0)
-        return lambda x: pipe(TensorImage(x)).as_subclass(torch.Tensor)
-    train = prepare(aug_transforms() if augment else ())
-    return tensor_dls(parts, ['healthy','unhealthy'], ['unhealthy'], bs=bs, seed=seed, device=device,
-                      prepare=prepare(()), prepare_train=train, drop_last=drop_last)
 
 # %% ../nbs/07b_leaf_runs.ipynb #8a6bcecc
 BODIES = None,'bn','all'
@@ -179,6 +162,17 @@ def _image_loss(t, y):
     loss.y_int = True
     return loss
 
+class _BF16(Callback):
+    "Trains with the dot products in bfloat16 (autocast), on any device; scoring stays in float32"
+    def before_batch(self):
+        if not self.training: return
+        self.autocast = torch.autocast(self.x.device.type, dtype=torch.bfloat16)
+        self.autocast.__enter__()
+    def after_pred(self):
+        if not self.training: return
+        self.autocast.__exit__(None, None, None)
+        self.learn.pred = self.pred.float()
+
 def leaf_learner(
     trial:dict, # Of `LEAVES`
     device=None, # Where images and model live; the CPU if `None`
@@ -187,15 +181,17 @@ def leaf_learner(
     t = trial
     LEAVES.check(t)
     arch,counts = find_architecture(t['arch']),(1000,t['n_unhealthy'])
-    dls = image_dls(t['plant'], body_of(arch)[1], t['size'], t['seed'], t['bs'], bool(t['augment']), device,
-                    t['drop_last'], train=counts, by_leaf=bool(t['by_leaf']))
+    stats = body_of(arch, t['pretrained'])[1]
+    dls = image_dls(t['plant'], stats, t['size'], t['seed'], t['bs'], bool(t['augment']), device, t['drop_last'],
+                    train=counts, by_leaf=bool(t['by_leaf']))
     y = dls.train.dataset.tensors[1]
     loss = _image_loss(t, y)
-    cbs = [cb() for cb,on in ((BnFreeze, t['body'] is None), (MixUp, t['mixup'])) if on]
+    cbs = [cb() for cb,on in ((BnFreeze, t['body'] is None), (MixUp, t['mixup']), (_BF16, t['bf16'])) if on]
     bn = {k:t[k] for k in ('final_bn','momentum','affine','bias','eps')}
     set_seed(t['seed'])
-    learn = bn_learner(dls, arch, **bn, n_out=n_scores(t['output'], 2), normalize=False, wd=t['wd'], loss_func=loss,
-                       init=None, train_bn=t['body']=='bn', cbs=cbs, opt_func=OPTIMIZERS[t['opt']][0])
+    learn = bn_learner(dls, arch, **bn, pretrained=t['pretrained'], n_out=n_scores(t['output'], 2), normalize=False,
+                       init=None, train_bn=t['body']=='bn', wd=t['wd'], loss_func=loss, cbs=cbs,
+                       opt_func=OPTIMIZERS[t['opt']][0])
     begin(INITS[t['init']](learn.model[1]), t, y)
     if t['body']=='all': learn.unfreeze()
     learn.model.to(device=dls.device, memory_format=torch.channels_last)
@@ -216,7 +212,7 @@ class _EachEpoch(TestCurve):
         scores = _scores(self.learn, self.dls.test),_scores(self.learn, self.dls.valid)
         self.learn.curve.append((self.epoch+1, *scores))
 
-def _on_features(t): return not (t['body'] or t['augment'] or t['mixup'])
+def _on_features(t): return t['body'] is None
 
 # %% ../nbs/07b_leaf_runs.ipynb #d2cf44fa
 def _leaves_alone(t, device, tick):
@@ -236,7 +232,7 @@ def run_leaves(
     device:torch.device, # Where to train
     tick=noop, # Is told how much is done, 0 to 1
 )->list: # One row a trial; `pool` tells which photographs were drawn from
-    "As `run_heads` where the body and its images stay the same, else on images, one network after the other"
+    "As `run_heads` where the body stays the same, else on images, one network after the other"
     t = trials[0]
     LEAVES.check(t)
     if _on_features(t): rows = run_heads(trials, device, tick)
@@ -251,8 +247,11 @@ def _refuse_leaves(t):
     frozen = _on_features(t)
     for k in ('removed','calibrated'):
         if not t[k]: continue
-        if not frozen: raise ValueError(f"{k}=True is for a frozen body: without body, augment and mixup")
+        if not frozen: raise ValueError(f"{k}=True is for a frozen body: without body={t['body']!r}")
         if t['output']=='sigmoid': raise ValueError(f"{k}=True is for output='softmax'")
+    if not t['pretrained'] and t['body']!='all':
+        raise ValueError(f"pretrained=False is for body='all': with {t['body']!r} random weights stay random")
+    if t['bf16'] and frozen: raise ValueError("bf16=True is for networks that train on images: body='bn' or 'all'")
     if t['mixup'] and t['loss'] not in ('CCE','weighted CCE'):
         raise ValueError("mixup=True mixes the losses of two images, which this loss does not give one by one: "
                          f"loss={t['loss']!r}: there is 'CCE', 'weighted CCE'")
@@ -266,18 +265,18 @@ def leaf_steps(
 def leaf_block(
     trial:dict # Of `LEAVES`
 )->int: # Seeds that are trained as one
-    "Ten where the heads train on features, one where a network trains on images"
+    "Ten where heads train on features, one where a network trains on images"
     return 10 if _on_features(trial) else 1
 
 _usual = dict(plant=list(PLANTS), arch='efficientnet_lite0', final_bn=[False,True], output='softmax', loss='CCE',
               bias=True, init='fastai', n_unhealthy=10, epochs=10, lr=1e-3, bs=64, momentum=.01, affine=True, wd=.01,
               size=224, by_leaf=None, removed=None, calibrated=None, body=None, augment=None, mixup=None, by_epoch=None,
-              **LATER)
-_switches = {k:ON_OR_NONE for k in ('by_leaf','removed','calibrated','augment','mixup','by_epoch')}
+              pretrained=True, bf16=None, **LATER)
+_switches = {k:ON_OR_NONE for k in ('by_leaf','removed','calibrated','augment','mixup','by_epoch','bf16')}
 _allowed = dict(SHARED, plant=PLANTS, arch=find_architecture, bias=SWITCH, init=tuple(INITS),
-                n_unhealthy=whole(1), size=whole(8), body=BODIES, **_switches)
+                n_unhealthy=whole(1), size=whole(8), body=BODIES, pretrained=SWITCH, **_switches)
 LEAVES = Task(run_leaves, _usual, _allowed, _refuse_leaves, steps=leaf_steps,
-              like=('arch','size','bs','body','augment','mixup'), block=leaf_block, younger=tuple(LATER))
+              like=('arch','size','bs','body','augment','mixup','bf16'), block=leaf_block, younger=('pretrained','bf16',*LATER))
 
 # %% ../nbs/07b_leaf_runs.ipynb #9ed1fe66
 def run_classes(

@@ -22,7 +22,7 @@ from .study import StepsTimed, between, or_none, provenance, steps_to_time, whol
 # %% auto #0
 __all__ = ['LOSSES', 'OPTIMIZERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'SHARED', 'LATER', 'SCHEDULES', 'PARTS', 'softmax_bce',
            'sigmoid_bce', 'class_weights', 'weighted_cce', 'weighted_cce_per_image', 'smoothed_cce', 'check_loss',
-           'loss_of', 'n_scores', 'check_beta', 'begin', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN',
+           'loss_of', 'mixed', 'n_scores', 'check_beta', 'begin', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN',
            'fit_learner', 'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other']
 
 # %% ../nbs/07_training.ipynb #0c22ab7f
@@ -92,6 +92,16 @@ def loss_of(
     "The loss of a trial"
     check_loss(trial['output'], trial['loss'])
     return LOSSES[trial['output'], trial['loss']](y)
+
+def mixed(
+    loss:Callable # Of `loss_of`, with a `reduction`
+)->Callable: # From `(N,classes)` scores and `(N,3)`: an image's own class, the class mixed in, the share of its own
+    "A loss for images that were blended by twos: each class counts by its share, and each image alike (as in fastai)"
+    each = partial(loss, reduction='none')
+    def of_both(z, y):
+        own,other = each(z, y[:,0].long()),each(z, y[:,1].long())
+        return torch.lerp(other, own, y[:,2]).mean()
+    return of_both
 
 def n_scores(
     output:str, # `'softmax'` or `'sigmoid'`
