@@ -275,8 +275,9 @@ _usual = dict(plant=list(PLANTS), arch='efficientnet_lite0', final_bn=[False,Tru
 _switches = {k:ON_OR_NONE for k in ('by_leaf','removed','calibrated','augment','mixup','by_epoch','bf16')}
 _allowed = dict(SHARED, plant=PLANTS, arch=find_architecture, bias=SWITCH, init=tuple(INITS),
                 n_unhealthy=whole(1), size=whole(8), body=BODIES, pretrained=SWITCH, **_switches)
+_younger = 'pretrained','bf16',*LATER
 LEAVES = Task(run_leaves, _usual, _allowed, _refuse_leaves, steps=leaf_steps,
-              like=('arch','size','bs','body','augment','mixup','bf16'), block=leaf_block, younger=('pretrained','bf16',*LATER))
+              like=('arch','size','bs','body','augment','mixup','bf16'), block=leaf_block, younger=_younger)
 
 # %% ../nbs/07b_leaf_runs.ipynb #9ed1fe66
 def run_classes(
