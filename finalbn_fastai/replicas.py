@@ -4,21 +4,26 @@
 
 # %% ../nbs/05_replicas.ipynb #00f5517a
 from __future__ import annotations
+from contextlib import suppress
 from functools import partial
-import torch
+from math import ceil
+from pathlib import Path
+import os
+import numpy as np, torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from fastcore.foundation import L
-from fastai.callback.core import Callback, CancelValidException
+from fastai.callback.core import Callback, CancelValidException, TrainEvalCallback
+from fastai.callback.schedule import ParamScheduler
 from fastai.data.core import DataLoaders
-from fastai.learner import Learner
+from fastai.learner import CastToTensor, Learner
 from fastai.optimizer import OptimWrapper, Optimizer, average_grad, average_sqr_grad, step_stat, weight_decay
 from fastai.torch_core import norm_bias_params, set_seed
 
 # %% auto #0
 __all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'Replicas',
            'ReplicaLoader', 'ReplicaLoss', 'replica_adam', 'keras_adam', 'replica_keras_adam', 'NoValidation',
-           'replica_learner', 'replica_preds']
+           'ReplicaLearner', 'replica_learner', 'replica_preds']
 
 # %% ../nbs/05_replicas.ipynb #4c8e3dcd
 def _stack(mods, name):
@@ -103,7 +108,10 @@ class ReplicaDropout(nn.Module):
 
     def _keep(self, x, generator):
         "Ones where `x`, the features of one replica, are kept, zeros elsewhere"
-        return torch.empty(x.shape, dtype=x.dtype, device=x.device).bernoulli_(1-self.p, generator=generator)
+        keep = torch.empty_like(x)
+        if x.device.type!='cpu': return keep.bernoulli_(1-self.p, generator=generator)
+        drawn = torch.empty(x.shape, dtype=torch.int64).random_(2**53, generator=generator)
+        return torch.lt(drawn, ceil((1-self.p)*2**53), out=keep)
 
     def forward(self, x):
         if not (self.training and self.p): return x
@@ -207,20 +215,25 @@ class ReplicaLoader:
     def __iter__(self):
         for d in self.dls: d.randomize()
         n_served = len(self)*self.bs
-        order = torch.tensor([list(d.get_idxs())[:n_served] for d in self.dls])
+        order = torch.from_numpy(np.array([d.get_idxs() for d in self.dls])[:,:n_served])
         starts = torch.arange(len(order))[:,None]*self.n
         for i in (order+starts).to(self.x.device).split(self.bs, 1): yield self._take(self.x, i),self._take(self.y, i)
 
 # %% ../nbs/05_replicas.ipynb #b0e40f47
+def _cross_entropy(z, y):
+    "The cross-entropy of each replica, `(R,)`, from `(R,N,classes)` scores: `torch.vmap(cross_entropy)` in fewer calls"
+    return cross_entropy(z.flatten(0, 1), y.flatten(), reduction='none').view(y.shape).mean(1)
+
 class ReplicaLoss:
     "The sum over replicas of each one's own loss; what each had last is in `each`, `(R,)`"
     def __init__(self,
         func=cross_entropy # From `(N,classes)` scores and `(N,)` targets to one number, the mean over the batch
     ):
         self.func,self.each,self.first_nan,self.step = func,None,None,0
+        self.of_all = _cross_entropy if func is cross_entropy else torch.vmap(func)
 
     def __call__(self, z, y):
-        losses = torch.vmap(self.func)(z, y)
+        losses = self.of_all(z, y)
         self.each = losses.detach()
         if torch.is_grad_enabled(): self._watch()
         return losses.sum()
@@ -301,6 +314,37 @@ class NoValidation(Callback):
     "Skips validation, so that the test set is not looked at while training"
     def before_validate(self): raise CancelValidException
 
+# %% ../nbs/05_replicas.ipynb #1b394f25
+_of_a_batch = ('before_batch','after_pred','after_loss','before_backward','after_backward','before_step','after_step',
+               'after_batch')
+_of_a_step = TrainEvalCallback,CastToTensor,ParamScheduler
+
+class ReplicaLearner(Learner):
+    "A `Learner` that takes its steps without fastai's events where no callback listens to them"
+    def _listens(self, cb):
+        "Does a callback do something at each batch that `_steps` does not do itself?"
+        if type(cb) in _of_a_step or getattr(cb, 'counts_only', False): return False
+        return any(hasattr(cb, event) for event in _of_a_batch)
+
+    def _steps(self):
+        "One epoch of steps on plain tensors"
+        schedules = [cb for cb in self.cbs if isinstance(cb, ParamScheduler)]
+        counters = [cb for cb in self.cbs if getattr(cb, 'counts_only', False)]
+        for self.iter,(x,y) in enumerate(self.dl):
+            for cb in schedules: cb.before_batch()
+            self.loss_func(self.model(x), y).backward()
+            self.opt.step()
+            self.opt.zero_grad()
+            self.pct_train += 1/(self.n_iter*self.n_epoch)
+            self.train_iter += 1
+            for cb in counters: cb.after_batch()
+
+    def all_batches(self):
+        "The batches of an epoch"
+        if not self.training or any(map(self._listens, self.cbs)): return super().all_batches()
+        self.n_iter = len(self.dl)
+        self._steps()
+
 # %% ../nbs/05_replicas.ipynb #49087814
 def replica_learner(
     make, # Function of no arguments that makes one network; called after its seed is set
@@ -321,8 +365,8 @@ def replica_learner(
     loaders = DataLoaders(ReplicaLoader([d.train for d in dls]), ReplicaLoader([d.valid for d in dls]))
     loaders.device = device
     model = Replicas(nets, seeds).to(device)
-    return Learner(loaders, model, loss_func=ReplicaLoss(loss_func), opt_func=partial(opt_func, wd=wd),
-                   splitter=_decay_groups, cbs=cbs, **kwargs)
+    return ReplicaLearner(loaders, model, loss_func=ReplicaLoss(loss_func), opt_func=partial(opt_func, wd=wd),
+                          splitter=_decay_groups, cbs=cbs, **kwargs)
 
 # %% ../nbs/05_replicas.ipynb #8113b30a
 @torch.no_grad()
