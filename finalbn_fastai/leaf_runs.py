@@ -20,7 +20,7 @@ from fastai.vision.augment import aug_transforms
 from .data import tensor_dls
 from .features import class_dls, feature_dls, plant_features
 from .head import bn_head, bn_learner
-from .leaves import PLANTS, leaf_tensors, plantvillage, pool_fingerprint
+from .leaves import PLANTS, leaf_tensors, photos_once, plantvillage, pool_fingerprint
 from .metrics import calibration_scores, class_scores, epoch_scores, score_run
 from .metrics import reset_threshold, temperature
 from .networks import INITS, body_of, find_architecture
@@ -126,6 +126,7 @@ def _feature_draw(t, device):
     arch = find_architecture(t['arch'])
     return feature_dls(t['plant'], arch, t['size'], bs=t['bs'], device=device, drop_last=t['drop_last'], **_draw(t))
 
+@photos_once()
 def run_heads(
     trials:list, # `dict`s of `LEAVES` that differ in their seed only
     device:torch.device, # Where to train

@@ -6,7 +6,8 @@
 from __future__ import annotations
 from contextlib import suppress
 from functools import partial
-from math import ceil
+from itertools import chain
+from math import ceil, gcd
 from pathlib import Path
 import os
 import numpy as np, torch
@@ -22,8 +23,8 @@ from fastai.torch_core import norm_bias_params, set_seed
 
 # %% auto #0
 __all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'Replicas',
-           'ReplicaLoader', 'ReplicaLoss', 'replica_adam', 'keras_adam', 'replica_keras_adam', 'NoValidation',
-           'ReplicaLearner', 'replica_learner', 'replica_preds']
+           'ReplicaLoader', 'ReplicaLoss', 'replica_adam', 'keras_adam', 'replica_keras_adam', 'cache_share',
+           'stack_sizes', 'NoValidation', 'ReplicaLearner', 'replica_learner', 'replica_preds']
 
 # %% ../nbs/05_replicas.ipynb #4c8e3dcd
 def _stack(mods, name):
@@ -308,6 +309,53 @@ def replica_keras_adam(
 )->OptimWrapper:
     "`keras_adam` for replicas, as PyTorch's fused one"
     return _wrapped(_KerasAdamW, params, wd, lr=lr, betas=(.9,.999), **kwargs)
+
+# %% ../nbs/05_replicas.ipynb #1663eb36
+def _bytes(text):
+    "The bytes of a size such as `32768K`"
+    units = dict(K=2**10, M=2**20, G=2**30)
+    number,unit = text.strip()[:-1],text.strip()[-1]
+    return int(number)*units[unit]
+
+def _numbers(text):
+    "The numbers in a list such as `0-3,8`"
+    bounds = [list(map(int, part.split('-'))) for part in text.strip().split(',')]
+    return set(chain.from_iterable(range(b[0], b[-1]+1) for b in bounds))
+
+def cache_share(
+    folder='/sys/devices/system/cpu' # Where Linux describes its processors
+)->int|None: # Bytes; `None` where the system does not say
+    "How much of the last cache a process has to itself if there is one on each core it may use"
+    if not hasattr(os, 'sched_getaffinity'): return None
+    mine = os.sched_getaffinity(0)
+    levels = sorted(Path(folder).glob(f'cpu{min(mine)}/cache/index*'))
+    if not levels: return None
+    with suppress(OSError, ValueError, KeyError):
+        last = max(levels, key=lambda f: int((f/'level').read_text()))
+        beside = _numbers((last/'shared_cpu_list').read_text())
+        return _bytes((last/'size').read_text())//max(1, len(beside & mine))
+
+# %% ../nbs/05_replicas.ipynb #7bddad86
+def _alike(net):
+    "How many replicas fill whole vectors of eight numbers at each layer"
+    def width(m): return getattr(m, 'out_features', None) or getattr(m, 'num_features', 8)
+    return max(8//gcd(8, width(m)) for m in net.modules())
+
+def stack_sizes(
+    net:nn.Module, # One network; its weights may be on the `meta` device
+    n:int, # How many replicas are to be trained
+    cache:int|None=None, # Bytes; `cache_share()` if `None`
+)->list: # How many replicas each stack has
+    "Divide replicas into as few stacks as stay in the cache; one stack where none would, or where a stack changes the sums"
+    cache,step = cache or cache_share(),_alike(net)
+    if not cache or any(isinstance(m, nn.Conv2d) for m in net.modules()): return [n]
+    held = 4*sum(p.nbytes for p in net.parameters())
+    fit,units = cache//held//step,n//step
+    if not fit or not units: return [n]
+    sizes = [step*len(part) for part in np.array_split(range(units), ceil(n/step/fit))]
+    sizes = [s for s in sizes if s]
+    sizes[-1] += n%step
+    return sizes
 
 # %% ../nbs/05_replicas.ipynb #e26b9b1c
 class NoValidation(Callback):
