@@ -346,7 +346,7 @@ def stack_sizes(
     n:int, # How many replicas are to be trained
     cache:int|None=None, # Bytes; `cache_share()` if `None`
 )->list: # How many replicas each stack has
-    "Divide replicas into as few stacks as stay in the cache; one stack where none would, or where a stack changes the sums"
+    "Divide replicas into as few stacks as stay in the cache; one, where none would or where the sums would change"
     cache,step = cache or cache_share(),_alike(net)
     if not cache or any(isinstance(m, nn.Conv2d) for m in net.modules()): return [n]
     held = 4*sum(p.nbytes for p in net.parameters())

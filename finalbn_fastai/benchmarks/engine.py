@@ -251,7 +251,7 @@ def _kernel_rows(what, kernels, engine):
     return [row(k) for k in kernels.itertuples()]
 
 def _compare(what, n, plain, sample, engine, memory, kernels=None):
-    "One row: `n` runs by the loop, extrapolated, by the engine, and at the machine's limit; and the rows of its kernels"
+    "One row: `n` runs by the loop, extrapolated, by the engine, at the machine's limit; and the rows of its kernels"
     ratio = plain/engine
     row = {'work':what, 'runs':n, 'one by one':f"{plain:.0f} s", 'timed on':sample, 'engine':f"{engine:.0f} s",
            'ratio':f"{ratio:.1f}" if ratio<100 else f"{ratio:.0f}", 'peak memory':f"{memory:.0f} MB"}
