@@ -351,7 +351,7 @@ def stack_sizes(
     if not cache or any(isinstance(m, nn.Conv2d) for m in net.modules()): return [n]
     held = 4*sum(p.nbytes for p in net.parameters())
     fit,units = cache//held//step,n//step
-    if not fit or not units: return [n]
+    if not fit or not units or n*held<=cache: return [n]
     sizes = [step*len(part) for part in np.array_split(range(units), ceil(n/step/fit))]
     sizes = [s for s in sizes if s]
     sizes[-1] += n%step
