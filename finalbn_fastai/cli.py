@@ -340,7 +340,7 @@ def bench_data_command(
 
 # %% ../nbs/09_cli.ipynb #7560d085
 _BenchFolder = Annotated[Path, Option(file_okay=False, show_default=False,
-                                      help="Folder for bench_engine.csv; not kept if not given.")]
+                                      help="Folder for the tables; not kept if not given.")]
 
 @bench.command('engine')
 @_loading('benchmarks.engine')
@@ -349,11 +349,13 @@ def bench_engine_command(
     leaves:Annotated[bool, Option(help="With the photographs too (several minutes)?")]=True,
     out:_BenchFolder=None,
 ):
-    "Many runs one by one and by the engine: time, ratio, peak memory. Ten minutes on two cores, all of them used."
+    "Many runs one by one and by the engine: time, ratio, memory, limit. Ten minutes on two cores, all of them used."
     from finalbn_fastai.benchmarks.engine import bench_engine
     if out: _ready(out)
     with _console().status("Measuring"): df = bench_engine(device, leaves, out)
-    _print_table(df.iloc[:,:7].set_index('work'), wrap=True)
+    wanted = 'work','runs','one by one','timed on','engine','ratio','peak memory','limit','fraction'
+    shown = [name for name in wanted if name in df]
+    _print_table(df[shown].set_index('work'), wrap=True)
     o = df.iloc[0]
     _say(f"{o.device}, torch {o.torch}, fastai {o.fastai}")
 

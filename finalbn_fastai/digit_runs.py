@@ -15,8 +15,8 @@ from fastai.torch_core import set_seed
 from .digits import digit_dls
 from .metrics import class_roles, class_scores, curve_text, probabilities, score_run
 from .networks import INITS, cnn_net, fc_net, find_architecture, photo_net
-from .replicas import replica_learner, replica_preds
-from .study import Task, between, or_none, whole
+from .replicas import replica_learner, replica_preds, stack_sizes
+from .study import StepsTimed, Task, between, or_none, whole
 from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, SCHEDULES, SHARED, SWITCH, begin, check_beta
 from .training import PARTS, check_loss, loss_of, n_batches, n_scores
@@ -80,8 +80,25 @@ def _handed_over(learn):
     part = np.full(y.shape, PARTS.index('test'), np.uint8)
     return [dict(y=y[r], part=part[r], score=score[r]) for r in range(len(y))]
 
+def _stacks(trials, device):
+    "The trials of each stack, as many as stay in the processor's cache"
+    if device.type!='cpu': return [trials]
+    with torch.device('meta'): net = digit_net(trials[0])
+    sizes = stack_sizes(net, len(trials))
+    ends = np.cumsum(sizes)
+    return [trials[e-n:e] for n,e in zip(sizes, ends)]
+
 def _digits_stacked(trials, device, tick):
-    "The rows of trials that are trained as replicas"
+    "The rows of trials that are trained as replicas, one stack after the other"
+    rows,n,stacks = [],len(trials),_stacks(trials, device)
+    for stack in stacks:
+        done,part = len(rows)/n,len(stack)/n
+        try: rows += _one_stack(stack, device, lambda f, done=done, part=part: tick(done+part*f))
+        except StepsTimed as e: raise StepsTimed(e.seconds*n/len(stack)) from None
+    return rows
+
+def _one_stack(trials, device, tick):
+    "The rows of trials that are trained as one stack"
     start,t = perf_counter(),trials[0]
     dls = [trial_dls(o, device) for o in trials]
     y = dls[0].train.dataset.tensors[1]

@@ -17,7 +17,7 @@ from fastai.torch_core import set_seed
 from .features import class_dls, feature_dls, plant_features
 from .head import bn_head, bn_learner
 from .images import PassDL, changed_features, image_dls
-from .leaves import PLANTS, plantvillage, pool_fingerprint
+from .leaves import PLANTS, photos_once, plantvillage, pool_fingerprint
 from .metrics import calibration_scores, class_scores, epoch_scores, score_run
 from .metrics import reset_threshold, temperature
 from .networks import INITS, body_of, find_architecture
@@ -131,6 +131,7 @@ def _changed_batches(t, device):
                            augment=t['augment'], mixup=t['mixup'], device=device, drop_last=t['drop_last'], **_draw(t))
     return PassDL(x.to(device), y.to(device), t['bs'], drop_last=t['drop_last'])
 
+@photos_once()
 def run_heads(
     trials:list, # `dict`s of `LEAVES` that differ in their seed only
     device:torch.device, # Where to train

@@ -5,6 +5,8 @@
 # %% ../nbs/02b_leaves.ipynb #4b9c5e64
 from __future__ import annotations
 import hashlib, json, re
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -16,7 +18,7 @@ from fastai.vision.data import ImageBlock
 from .data import SOURCES, data_folders, fetch, image_array, images_in, unpack
 
 # %% auto #0
-__all__ = ['PLANTS', 'parse_class', 'split_photos', 'find_plant', 'fetch_plant', 'leaf_photos', 'plantvillage',
+__all__ = ['PLANTS', 'parse_class', 'split_photos', 'find_plant', 'fetch_plant', 'photos_once', 'leaf_photos', 'plantvillage',
            'pool_fingerprint', 'class_photos', 'leaf_dls', 'plant_of', 'split_rows', 'leaf_tensors', 'where_leaves']
 
 # %% ../nbs/02b_leaves.ipynb #65531edf
@@ -161,10 +163,26 @@ def _photo(file, groups):
     return dict(file=str(file), label=label, condition=condition, leaf=leaf, name=file.name.lower())
 
 # %% ../nbs/02b_leaves.ipynb #2842d18e
+_seen = ContextVar('_seen', default=None)
+
+@contextmanager
+def photos_once():
+    "In this block the photographs of each plant are looked for once"
+    token = _seen.set({})
+    try: yield
+    finally: _seen.reset(token)
+
 def leaf_photos(
     plant:str # `'apple'`, `'pepper'` or `'tomato'`
 )->pd.DataFrame: # Columns file, label, condition, leaf; in an order that is the same on every machine
     "All photographs of one plant, found or fetched; a photograph of unknown leaf is a leaf of its own"
+    seen = _seen.get()
+    if seen is None: return _look_for_photos(plant)
+    if plant not in seen: seen[plant] = _look_for_photos(plant)
+    return seen[plant].copy()
+
+def _look_for_photos(plant):
+    "`leaf_photos`, from the disk"
     folders = find_plant(plant) or fetch_plant(plant)
     files,groups = images_in(folders),_leaf_groups(plant, folders)
     rows = [_photo(f, groups) for f in files]

@@ -4,21 +4,27 @@
 
 # %% ../nbs/05_replicas.ipynb #00f5517a
 from __future__ import annotations
+from contextlib import suppress
 from functools import partial
-import torch
+from itertools import chain
+from math import ceil, gcd
+from pathlib import Path
+import os
+import numpy as np, torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from fastcore.foundation import L
-from fastai.callback.core import Callback, CancelValidException
+from fastai.callback.core import Callback, CancelValidException, TrainEvalCallback
+from fastai.callback.schedule import ParamScheduler
 from fastai.data.core import DataLoaders
-from fastai.learner import Learner
+from fastai.learner import CastToTensor, Learner
 from fastai.optimizer import OptimWrapper, Optimizer, average_grad, average_sqr_grad, step_stat, weight_decay
 from fastai.torch_core import norm_bias_params, set_seed
 
 # %% auto #0
 __all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'Replicas',
-           'ReplicaLoader', 'ReplicaLoss', 'replica_adam', 'keras_adam', 'replica_keras_adam', 'NoValidation',
-           'replica_learner', 'replica_preds']
+           'ReplicaLoader', 'ReplicaLoss', 'replica_adam', 'keras_adam', 'replica_keras_adam', 'cache_share',
+           'stack_sizes', 'NoValidation', 'ReplicaLearner', 'replica_learner', 'replica_preds']
 
 # %% ../nbs/05_replicas.ipynb #4c8e3dcd
 def _stack(mods, name):
@@ -103,7 +109,10 @@ class ReplicaDropout(nn.Module):
 
     def _keep(self, x, generator):
         "Ones where `x`, the features of one replica, are kept, zeros elsewhere"
-        return torch.empty(x.shape, dtype=x.dtype, device=x.device).bernoulli_(1-self.p, generator=generator)
+        keep = torch.empty_like(x)
+        if x.device.type!='cpu': return keep.bernoulli_(1-self.p, generator=generator)
+        drawn = torch.empty(x.shape, dtype=torch.int64).random_(2**53, generator=generator)
+        return torch.lt(drawn, ceil((1-self.p)*2**53), out=keep)
 
     def forward(self, x):
         if not (self.training and self.p): return x
@@ -207,20 +216,25 @@ class ReplicaLoader:
     def __iter__(self):
         for d in self.dls: d.randomize()
         n_served = len(self)*self.bs
-        order = torch.tensor([list(d.get_idxs())[:n_served] for d in self.dls])
+        order = torch.from_numpy(np.array([d.get_idxs() for d in self.dls])[:,:n_served])
         starts = torch.arange(len(order))[:,None]*self.n
         for i in (order+starts).to(self.x.device).split(self.bs, 1): yield self._take(self.x, i),self._take(self.y, i)
 
 # %% ../nbs/05_replicas.ipynb #b0e40f47
+def _cross_entropy(z, y):
+    "The cross-entropy of each replica, `(R,)`, from `(R,N,classes)` scores: `torch.vmap(cross_entropy)` in fewer calls"
+    return cross_entropy(z.flatten(0, 1), y.flatten(), reduction='none').view(y.shape).mean(1)
+
 class ReplicaLoss:
     "The sum over replicas of each one's own loss; what each had last is in `each`, `(R,)`"
     def __init__(self,
         func=cross_entropy # From `(N,classes)` scores and `(N,)` targets to one number, the mean over the batch
     ):
         self.func,self.each,self.first_nan,self.step = func,None,None,0
+        self.of_all = _cross_entropy if func is cross_entropy else torch.vmap(func)
 
     def __call__(self, z, y):
-        losses = torch.vmap(self.func)(z, y)
+        losses = self.of_all(z, y)
         self.each = losses.detach()
         if torch.is_grad_enabled(): self._watch()
         return losses.sum()
@@ -296,10 +310,88 @@ def replica_keras_adam(
     "`keras_adam` for replicas, as PyTorch's fused one"
     return _wrapped(_KerasAdamW, params, wd, lr=lr, betas=(.9,.999), **kwargs)
 
+# %% ../nbs/05_replicas.ipynb #1663eb36
+def _bytes(text):
+    "The bytes of a size such as `32768K`"
+    units = dict(K=2**10, M=2**20, G=2**30)
+    number,unit = text.strip()[:-1],text.strip()[-1]
+    return int(number)*units[unit]
+
+def _numbers(text):
+    "The numbers in a list such as `0-3,8`"
+    bounds = [list(map(int, part.split('-'))) for part in text.strip().split(',')]
+    return set(chain.from_iterable(range(b[0], b[-1]+1) for b in bounds))
+
+def cache_share(
+    folder='/sys/devices/system/cpu' # Where Linux describes its processors
+)->int|None: # Bytes; `None` where the system does not say
+    "How much of the last cache a process has to itself if there is one on each core it may use"
+    if not hasattr(os, 'sched_getaffinity'): return None
+    mine = os.sched_getaffinity(0)
+    levels = sorted(Path(folder).glob(f'cpu{min(mine)}/cache/index*'))
+    if not levels: return None
+    with suppress(OSError, ValueError, KeyError):
+        last = max(levels, key=lambda f: int((f/'level').read_text()))
+        beside = _numbers((last/'shared_cpu_list').read_text())
+        return _bytes((last/'size').read_text())//max(1, len(beside & mine))
+
+# %% ../nbs/05_replicas.ipynb #7bddad86
+def _alike(net):
+    "How many replicas fill whole vectors of eight numbers at each layer"
+    def width(m): return getattr(m, 'out_features', None) or getattr(m, 'num_features', 8)
+    return max(8//gcd(8, width(m)) for m in net.modules())
+
+def stack_sizes(
+    net:nn.Module, # One network; its weights may be on the `meta` device
+    n:int, # How many replicas are to be trained
+    cache:int|None=None, # Bytes; `cache_share()` if `None`
+)->list: # How many replicas each stack has
+    "Divide replicas into as few stacks as stay in the cache; one, where none would or where the sums would change"
+    cache,step = cache or cache_share(),_alike(net)
+    if not cache or any(isinstance(m, nn.Conv2d) for m in net.modules()): return [n]
+    held = 4*sum(p.nbytes for p in net.parameters())
+    fit,units = cache//held//step,n//step
+    if not fit or not units or n*held<=cache: return [n]
+    sizes = [step*len(part) for part in np.array_split(range(units), ceil(n/step/fit))]
+    sizes = [s for s in sizes if s]
+    sizes[-1] += n%step
+    return sizes
+
 # %% ../nbs/05_replicas.ipynb #e26b9b1c
 class NoValidation(Callback):
     "Skips validation, so that the test set is not looked at while training"
     def before_validate(self): raise CancelValidException
+
+# %% ../nbs/05_replicas.ipynb #1b394f25
+_of_a_batch = ('before_batch','after_pred','after_loss','before_backward','after_backward','before_step','after_step',
+               'after_batch')
+_of_a_step = TrainEvalCallback,CastToTensor,ParamScheduler
+
+class ReplicaLearner(Learner):
+    "A `Learner` that takes its steps without fastai's events where no callback listens to them"
+    def _listens(self, cb):
+        "Does a callback do something at each batch that `_steps` does not do itself?"
+        if type(cb) in _of_a_step or getattr(cb, 'counts_only', False): return False
+        return any(hasattr(cb, event) for event in _of_a_batch)
+
+    def _steps(self):
+        "One epoch of steps on plain tensors"
+        schedules = [cb for cb in self.cbs if isinstance(cb, ParamScheduler)]
+        counters = [cb for cb in self.cbs if getattr(cb, 'counts_only', False)]
+        for self.iter,(x,y) in enumerate(self.dl):
+            for cb in schedules: cb.before_batch()
+            self.loss_func(self.model(x), y).backward()
+            self.opt.step()
+            self.opt.zero_grad()
+            self.pct_train += 1/(self.n_iter*self.n_epoch)
+            self.train_iter += 1
+            for cb in counters: cb.after_batch()
+
+    def all_batches(self):
+        "The batches of an epoch"
+        if not self.training or any(map(self._listens, self.cbs)): return super().all_batches()
+        self.n_iter = len(self.dl)
+        self._steps()
 
 # %% ../nbs/05_replicas.ipynb #49087814
 def replica_learner(
@@ -321,8 +413,8 @@ def replica_learner(
     loaders = DataLoaders(ReplicaLoader([d.train for d in dls]), ReplicaLoader([d.valid for d in dls]))
     loaders.device = device
     model = Replicas(nets, seeds).to(device)
-    return Learner(loaders, model, loss_func=ReplicaLoss(loss_func), opt_func=partial(opt_func, wd=wd),
-                   splitter=_decay_groups, cbs=cbs, **kwargs)
+    return ReplicaLearner(loaders, model, loss_func=ReplicaLoss(loss_func), opt_func=partial(opt_func, wd=wd),
+                          splitter=_decay_groups, cbs=cbs, **kwargs)
 
 # %% ../nbs/05_replicas.ipynb #8113b30a
 @torch.no_grad()

@@ -165,6 +165,7 @@ class _Report(Callback):
 
 class StepTimer(Callback):
     "Ends the training after some steps with `StepsTimed`: the median time of one, the first few left out"
+    counts_only = True
     def __init__(self,
         steps:int # How many steps to time
     ): self.steps,self.times = steps,[]

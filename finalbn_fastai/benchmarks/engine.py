@@ -4,29 +4,37 @@
 
 # %% ../../nbs/32_benchmarks.ipynb #d2be78ae
 from __future__ import annotations
-import gc, json, os, subprocess, sys, tempfile, threading
+import gc, json, multiprocessing, os, subprocess, sys, tempfile, threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
+from itertools import cycle
 from pathlib import Path
+from statistics import mean, median
 from time import perf_counter
-import pandas as pd, psutil
+from typing import NamedTuple
+import pandas as pd, psutil, torch
+from torch import nn
 from fastcore.basics import noop
 from fastai.callback.schedule import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.torch_core import set_seed
-from ..digit_runs import DIGITS, digit_net, trial_dls
+from ..digit_runs import DIGITS, digit_net, digit_steps, trial_dls
+from ..data import image_array
 from ..digits import find_mnist
 from ..head import bn_learner
-from ..leaf_runs import LEAVES, leaf_steps
-from ..leaves import leaf_dls
+from ..leaf_runs import LEAVES, leaf_steps, trial_head
+from ..leaves import leaf_dls, leaf_photos
 from ..metrics import class_scores
-from ..networks import efficientnet_lite0
-from ..replicas import NoValidation
-from ..study import StepsTimed, Study, StudyError, append_rows, cores, pick_device, provenance, run_study
+from ..networks import body_of, efficientnet_lite0, find_architecture
+from ..replicas import NoValidation, Replicas, replica_adam, stack_sizes
+from ..study import StepsTimed, Study, StudyError, append_rows, cores, one_thread, pick_device
+from ..study import provenance, run_study
 from ..training import StepTimer
 
 # %% auto #0
-__all__ = ['bench_data', 'PeakMemory', 'bench_digits', 'bench_heads', 'bench_engine']
+__all__ = ['bench_data', 'PeakMemory', 'Kernel', 'kernel_times', 'bench_digits', 'bench_heads', 'bench_engine']
 
 # %% ../../nbs/32_benchmarks.ipynb #b173cd92
 _child = """
@@ -96,12 +104,164 @@ class PeakMemory:
         self.done.set()
         self.thread.join()
 
+# %% ../../nbs/32_benchmarks.ipynb #0ee190dd
+class Kernel(NamedTuple):
+    "A piece of work that cannot be done without"
+    what:str # In words
+    call:Callable # Does it once
+    count:float # How often all of the runs together need it
+    flop:float = 0 # Multiplications and additions of a call
+    moved:float = 0 # Bytes that a call reads and writes
+
+def _product(what, a, b, count):
+    "A matrix product for each replica, of `(R,M,K)` and `(R,K,N)`"
+    return Kernel(what, partial(torch.bmm, a, b), count, flop=2*a.numel()*b.shape[2])
+
+def _adam(what, numbers, count):
+    "A step of Adam on so many weights: it reads weight, gradient and two moments, and writes three of them"
+    p = nn.Parameter(torch.zeros(numbers))
+    p.grad = torch.full_like(p, .1)
+    return Kernel(what, replica_adam([[p]], lr=1e-3).step, count, moved=7*4*numbers)
+
+def _batch(what, replicas, items, bs, width, count):
+    "The copy of a batch out of `(R*items,width)` numbers"
+    pool = torch.zeros(replicas*items, width)
+    picked = cycle([torch.randint(len(pool), (replicas*bs,)) for _ in range(50)])
+    return Kernel(what, lambda: pool.index_select(0, next(picked)), count, moved=2*4*replicas*bs*width)
+
+def _n_weights(net): return sum(p.numel() for p in net.parameters())
+
+_IN_MEMORY = 30_000_000
+
+# %% ../../nbs/32_benchmarks.ipynb #ea4ad8cb
+def _fc_kernels(trials):
+    "What the one-layer networks of `trials` need"
+    t,net = trials[0],digit_net(trials[0])
+    r,bs = max(stack_sizes(net, 10)),t['bs']
+    n = len(trials)*digit_steps(t)/r
+    x,w,g = torch.rand(r, bs, 784),torch.rand(r, 784, 128),torch.rand(r, bs, 128)
+    items = digit_steps(t)//t['epochs']*bs
+    return [_product('product of images and weights, forward', x, w, n),
+            _product('product of images and gradient, backward', x.transpose(1, 2), g, n),
+            _adam('Adam, numbers in the cache', r*_n_weights(net), n),
+            _adam('Adam, numbers in memory (not needed)', _IN_MEMORY, 0),
+            _batch('copy of a batch', r, items, bs, 784, n)]
+
+# %% ../../nbs/32_benchmarks.ipynb #6be80397
+def _conv_kernels(convs, x, count):
+    "Convolutions that halve `(N,R*channels,H,W)`, one after the other, forward and backward"
+    with torch.no_grad():
+        inputs = [x]
+        for m in convs: inputs.append(m(inputs[-1]).contiguous())
+    inputs,outputs = inputs[:-1],inputs[1:]
+    each = [2*o.numel()*m.weight[0].numel() for m,o in zip(convs, outputs)]
+    for i in inputs[1:]: i.requires_grad_()
+    made = [m(i) for m,i in zip(convs, inputs)]
+    wanted = [*inputs[1:], *(m.weight for m in convs)]
+    def forward():
+        with torch.no_grad(): return [m(i) for m,i in zip(convs, inputs)]
+    def backward(): return torch.autograd.grad(made, wanted, outputs, retain_graph=True)
+    return [Kernel('convolutions, forward', forward, count, flop=sum(each)),
+            Kernel('convolutions, backward', backward, count, flop=2*sum(each)-each[0])]
+
+def _cnn_kernels(trials):
+    "What the networks of five convolutions of `trials` need"
+    t,r = trials[0],10
+    n,bs = len(trials)*digit_steps(t)/r,t['bs']
+    nets = [digit_net(t) for _ in range(r)]
+    convs = [m for m in Replicas(nets, range(r)).modules() if isinstance(m, nn.Conv2d)]
+    items = digit_steps(t)//t['epochs']*bs
+    return [*_conv_kernels(convs, torch.rand(bs, r, 28, 28), n),
+            _adam('Adam, numbers in the cache', r*_n_weights(nets[0]), n),
+            _batch('copy of a batch', r, items, bs, 784, n)]
+
+# %% ../../nbs/32_benchmarks.ipynb #034336de
+@torch.no_grad()
+def _body_kernels(t):
+    "What all photographs of a plant need once"
+    arch,files = find_architecture(t['arch']),leaf_photos(t['plant']).file
+    body,x = body_of(arch)[0].eval(),torch.rand(64, 3, t['size'], t['size'])
+    def forward():
+        with torch.no_grad(): return body(x)
+    some = list(files[:16])
+    return [Kernel('decoding 16 photographs', partial(image_array, some, t['size'], cache=False), len(files)/16),
+            Kernel('body, 64 photographs', forward, len(files)/64)],forward().shape[1]
+
+def _head_kernels(trials):
+    "What the heads of `trials` need, and the body before them"
+    t,r = trials[0],10
+    once,n_features = _body_kernels(t)
+    net = trial_head(t, n_features, 2)
+    first = next(m for m in net.modules() if isinstance(m, nn.Linear))
+    n,bs,items = sum(map(leaf_steps, trials))/r,t['bs'],1000+t['n_unhealthy']
+    x,w = torch.rand(r, bs, first.in_features),torch.rand(r, first.in_features, first.out_features)
+    g = torch.rand(r, bs, first.out_features)
+    drawn = torch.empty(r*bs*(first.in_features+first.out_features), dtype=torch.int64)
+    return [_product('product of features and weights, forward', x, w, n),
+            _product('product of features and gradient, backward', x.transpose(1, 2), g, n),
+            _product('product of gradient and weights, backward', g, w.transpose(1, 2), n),
+            _adam('Adam, numbers in memory', r*_n_weights(net), n),
+            Kernel("dropout's random numbers", partial(drawn.random_, 2**53), n, moved=8*len(drawn)),
+            _batch('copy of a batch', r, items, bs, n_features, n), *once]
+
+# %% ../../nbs/32_benchmarks.ipynb #d83c3c73
+_kernels_of = dict(fc=_fc_kernels, cnn=_cnn_kernels, heads=_head_kernels)
+
+def _seconds(call, least):
+    "The median time of a call, measured for at least so many seconds"
+    call()
+    times,end = [],perf_counter()+least
+    while len(times)<3 or perf_counter()<end:
+        start = perf_counter()
+        call()
+        times.append(perf_counter()-start)
+    return median(times)
+
+def _time_kernels(kind, trials, least):
+    "What each kernel takes here, in one thread"
+    with one_thread():
+        return [dict(kernel=k.what, count=k.count, flop=k.flop, moved=k.moved, seconds=_seconds(k.call, least))
+                for k in _kernels_of[kind](trials)]
+
+def kernel_times(
+    kind:str, # `'fc'`, `'cnn'` or `'heads'`
+    trials:list, # What is to be run
+    least:float=1., # Seconds that each kernel is measured for
+)->pd.DataFrame: # Columns kernel, count, flop, moved, seconds (of a call, the mean over the processes)
+    "Time the kernels of some work in as many processes as there are cores, all at once"
+    n,spawn = cores(),multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(n, spawn) as pool:
+        asked = [pool.submit(_time_kernels, kind, trials, least) for _ in range(n)]
+        tables = [f.result() for f in asked]
+    same = zip(*tables)
+    return pd.DataFrame([{**ks[0], 'seconds':mean(k['seconds'] for k in ks)} for ks in same])
+
 # %% ../../nbs/32_benchmarks.ipynb #24d9e879
-def _compare(what, n, plain, sample, engine, memory):
-    "One row: `n` runs by the loop, extrapolated, and by the engine"
+def _rate(k):
+    "How fast a kernel is, in words"
+    if k.flop: return f"{k.flop/k.seconds/1e9:.0f} GFLOP/s"
+    return f"{k.moved/k.seconds/1e9:.0f} GB/s" if k.moved else ''
+
+def _kernel_rows(what, kernels, engine):
+    "One row a kernel, with its share of the engine's time"
+    def row(k):
+        share = k.seconds*k.count/cores()/engine
+        return dict(work=what, kernel=k.kernel, calls=round(k.count), ms=f"{k.seconds*1e3:.3g}", rate=_rate(k),
+                    share=f"{share:.3f}")
+    return [row(k) for k in kernels.itertuples()]
+
+def _compare(what, n, plain, sample, engine, memory, kernels=None):
+    "One row: `n` runs by the loop, extrapolated, by the engine, at the machine's limit; and the rows of its kernels"
     ratio = plain/engine
-    return {'work':what, 'runs':n, 'one by one':f"{plain:.0f} s", 'timed on':sample, 'engine':f"{engine:.0f} s",
-            'ratio':f"{ratio:.1f}" if ratio<100 else f"{ratio:.0f}", 'peak memory':f"{memory:.0f} MB"}
+    row = {'work':what, 'runs':n, 'one by one':f"{plain:.0f} s", 'timed on':sample, 'engine':f"{engine:.0f} s",
+           'ratio':f"{ratio:.1f}" if ratio<100 else f"{ratio:.0f}", 'peak memory':f"{memory:.0f} MB"}
+    if kernels is None: return row,[]
+    limit = (kernels.seconds*kernels['count']).sum()/cores()
+    return {**row, 'limit':f"{limit:.3g} s", 'fraction':f"{limit/engine:.2f}"},_kernel_rows(what, kernels, engine)
+
+def _kernels(kind, study, device, least=1.):
+    "`kernel_times` of a study; `None` where another device than the CPU computes"
+    return kernel_times(kind, study.trials(), least) if pick_device(device).type=='cpu' else None
 
 def _engine(study, device):
     "Seconds and peak memory of a study from nothing"
@@ -130,18 +290,19 @@ def bench_digits(
     arch:str, # `'fc'` (Table 7) or `'cnn'` (Table 5)
     seeds:int, # Runs
     epochs:int, # Of each
-    block:int, # Runs stacked into one
     sample:int, # Runs of the plain loop
     device:str='auto', # Where to train
-)->dict: # One row
+    least:float=1., # Seconds that each kernel is measured for
+)->tuple: # One row, and the rows of its kernels
     "Runs with the final BN on imbalanced digits, both ways"
     source = None if find_mnist() else 'embedded'
     grid = dict(arch=arch, final_bn=True, epochs=epochs, source=source)
-    study = Study('bench', replace(DIGITS, block=block), grid, seeds)
+    study = Study('bench', DIGITS, grid, seeds)
     plain = sum(_plain_digits(t, pick_device(device)) for t in study.trials(sample))/sample*seeds
     gc.collect()
     engine,memory = _engine(study, device)
-    return _compare(f'{_tables[arch]}, {epochs} epochs', seeds, plain, f"{sample} runs", engine, memory)
+    kernels = _kernels(arch, study, device, least)
+    return _compare(f'{_tables[arch]}, {epochs} epochs', seeds, plain, f"{sample} runs", engine, memory, kernels)
 
 # %% ../../nbs/32_benchmarks.ipynb #e322edfb
 @contextmanager
@@ -170,26 +331,33 @@ def bench_heads(
     seeds:int=10, # Of each, with and without the final BN
     sample:int=4, # Steps of the plain loop
     device:str='auto', # Where to train
-)->dict: # One row
+    least:float=1., # Seconds that each kernel is measured for
+)->tuple: # One row, and the rows of its kernels
     "The frozen half of Figure 2a for one plant: fine-tuning on images against heads on cached features"
     grid = dict(plant=plant, size=size, n_unhealthy=[5*(i+1) for i in range(sizes)])
-    study = Study('bench', replace(LEAVES, block=seeds), grid, seeds)
+    study = Study('bench', LEAVES, grid, seeds)
     trials = study.trials()
     with _empty_cache():
         engine,memory = _engine(study, device)
         plain = _step_on_images(plant, size, sample, device)*sum(map(leaf_steps, trials))
-    return _compare(f'Figure 2a, frozen, {plant}', len(trials), plain, f"{sample} steps", engine, memory)
+    kernels = _kernels('heads', study, device, least)
+    return _compare(f'Figure 2a, frozen, {plant}', len(trials), plain, f"{sample} steps", engine, memory, kernels)
 
 # %% ../../nbs/32_benchmarks.ipynb #0a190a6a
 def bench_engine(
     device:str='auto', # Where to train
     leaves:bool=True, # With the photographs, where they are?
-    out=None, # Folder for `bench_engine.csv`; not kept if `None`
+    out=None, # Folder for `bench_engine.csv` and `bench_kernels.csv`; not kept if `None`
 )->pd.DataFrame: # One row a kind of work, with its provenance
-    "The three kinds of work, both ways"
-    where = provenance(pick_device(device))
-    rows = [bench_digits('fc', 40, 50, 20, 2, device), bench_digits('cnn', 20, 3, 10, 2, device)]
-    if leaves: rows.append(bench_heads(device=device))
-    rows = [{**row, 'cores':cores(), **where} for row in rows]
-    if out is not None: append_rows(Path(out)/'bench_engine.csv', rows)
+    "The three kinds of work, both ways, and how near to the machine's limit"
+    where = dict(cores=cores(), **provenance(pick_device(device)))
+    pairs = [bench_digits('fc', 40, 50, 2, device), bench_digits('cnn', 20, 3, 2, device)]
+    if leaves: pairs.append(bench_heads(device=device))
+    rows = [{**row, **where} for row,_ in pairs]
+    if out is not None: _keep(out, rows, [{**k, **where} for _,kernels in pairs for k in kernels])
     return pd.DataFrame(rows)
+
+def _keep(out, rows, kernels):
+    "Add what was measured to its tables"
+    append_rows(Path(out)/'bench_engine.csv', rows)
+    if kernels: append_rows(Path(out)/'bench_kernels.csv', kernels)
