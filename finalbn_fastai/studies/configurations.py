@@ -27,7 +27,8 @@ def _paper(t):
     return (2, name) if name else None
 
 _combined = {setting:[off,on] for setting,off,on in SWITCHES.values()}
-_usual = dict(arch=['efficientnet_lite0','resnet34'], size=[64,224], plant='apple', lr=3e-3, by_epoch=True)
+_arch = ['efficientnet_lite0','resnet34','vgg16','alexnet']
+_usual = dict(arch=_arch, size=[64,224], plant='apple', lr=3e-3, by_epoch=True)
 configurations = Study('configurations', LEAVES, {**_usual, **_combined}, paper=_paper,
                        about='Table 2: final BN, weighted loss, augmentation, mixup, unfrozen BN layers, weight decay, '
                              'in all combinations')
