@@ -231,7 +231,8 @@ def _configurations(size):
 
 def _single(a, b, shown):
     "A condition of all 64 that one seed answers, so that it has no interval"
-    return Condition({'':'EfficientNet-Lite0, all 64, 64 px, one seed'}, pd.Series([a]), pd.Series([b]), shown=shown)
+    where = {'arch':'efficientnet_lite0', '':'all 64, 64 px, one seed'}
+    return Condition(where, pd.Series([a]), pd.Series([b]), shown=shown)
 
 def _place(score='peak_f1_macro'):
     "The place of the layer alone among all 64 by the papers' rule, one seed: the best epoch on the test set"
