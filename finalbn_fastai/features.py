@@ -18,7 +18,7 @@ from .leaves import class_photos, leaf_photos, plant_of, plantvillage, split_row
 from .networks import body_of, efficientnet_lite0
 
 # %% auto #0
-__all__ = ['pooled', 'extract', 'weights_hash', 'cached_features', 'plant_features', 'feature_dls', 'class_dls']
+__all__ = ['pooled', 'extract', 'weights_hash', 'read_arrays', 'cached_features', 'plant_features', 'feature_dls', 'class_dls']
 
 # %% ../nbs/04_features.ipynb #5f8fc140
 def _set_modes(body, train_bn):
@@ -65,12 +65,16 @@ def weights_hash(
     return h.hexdigest()[:16]
 
 # %% ../nbs/04_features.ipynb #e4fbca1e
-def _read_features(path, n):
-    "Features from the cache; `None` where the file is missing, damaged (a zip has checksums) or of other images"
+def read_arrays(
+    path, # A file of the cache
+    n:int, # How many items each array has
+    *names # Of the arrays
+)->list|None: # Tensors; `None` where the file is missing, damaged (a zip has checksums) or of other items
+    "Arrays from the cache"
     try:
-        with np.load(path) as z: f = z['features']
+        with np.load(path) as z: arrays = [z[name] for name in names]
     except Exception: return None
-    return torch.from_numpy(f) if len(f)==n else None
+    return list(map(torch.from_numpy, arrays)) if all(len(a)==n for a in arrays) else None
 
 # %% ../nbs/04_features.ipynb #f5ad91ec
 def cached_features(
@@ -85,11 +89,11 @@ def cached_features(
     how = {k:v for k,v in kwargs.items() if k!='device' and (k!='bs' or kwargs.get('train_bn'))}
     key = file_key(files, size, str(stats), str(sorted(how.items())))
     path = cache_folder()/f"features-{weights_hash(body)}-{key}.npz"
-    if (f := _read_features(path, len(files))) is not None: return f
+    if found := read_arrays(path, len(files), 'features'): return found[0]
     with locked(path):
-        if (f := _read_features(path, len(files))) is None:
-            f = extract(body, image_array(files, size), stats, **kwargs)
-            write_cached(path, lambda out: np.savez(out, features=f.numpy()))
+        if found := read_arrays(path, len(files), 'features'): return found[0]
+        f = extract(body, image_array(files, size), stats, **kwargs)
+        write_cached(path, lambda out: np.savez(out, features=f.numpy()))
     return f
 
 # %% ../nbs/04_features.ipynb #70833379

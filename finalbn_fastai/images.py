@@ -17,7 +17,7 @@ from fastai.learner import Learner
 from fastai.torch_core import TensorImage, set_seed
 from fastai.vision.augment import aug_transforms
 from .data import cache_folder, file_key, locked, tensor_dls, write_cached
-from .features import pooled, weights_hash
+from .features import pooled, read_arrays, weights_hash
 from .leaves import leaf_tensors, plantvillage
 from .networks import body_of, efficientnet_lite0
 from .replicas import NoValidation
@@ -80,13 +80,6 @@ def _make_passes(body, dls, n_passes, mixup):
     return x.view(n_passes, -1, x.shape[1]),y.view(n_passes, -1, *y.shape[1:])
 
 # %% ../nbs/05a_images.ipynb #3086e623
-def _read_passes(path, n_passes):
-    "Features and classes from the cache; `None` where the file is missing, damaged (a zip has checksums) or of others"
-    try:
-        with np.load(path) as z: x,y = z['x'],z['y']
-    except Exception: return None
-    return (torch.from_numpy(x), torch.from_numpy(y)) if len(x)==len(y)==n_passes else None
-
 def _settle(dls):
     "Have fastai count the inputs of a batch now, for which it draws an item"
     return dls.n_inp
@@ -113,7 +106,7 @@ def changed_features(
                drop_last=drop_last, device=device.type, torch=torch.__version__, fastai=fastai.__version__)
     path = cache_folder()/f"passes-{weights_hash(body)}-{file_key(list(files), how)}.npz"
     with locked(path):
-        if (found := _read_passes(path, n_passes)) is not None: return found
+        if found := read_arrays(path, n_passes, 'x', 'y'): return tuple(found)
         dls = image_dls(plant, stats, size, seed, bs, augment, device, drop_last, **kwargs)
         body = body.to(device=device, memory_format=torch.channels_last)
         _settle(dls)
