@@ -4,7 +4,7 @@
 
 # %% ../nbs/05_replicas.ipynb #00f5517a
 from __future__ import annotations
-from functools import partial
+from functools import partial, reduce
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -12,13 +12,15 @@ from fastcore.foundation import L
 from fastai.callback.core import Callback, CancelValidException
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
-from fastai.optimizer import OptimWrapper, Optimizer, average_grad, average_sqr_grad, step_stat, weight_decay
+from fastai.optimizer import OptimWrapper, Optimizer, SGD, average_grad, average_sqr_grad, step_stat, weight_decay
 from fastai.torch_core import norm_bias_params, set_seed
+from .head import PartialBatchNorm1d
 
 # %% auto #0
-__all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'Replicas',
-           'ReplicaLoader', 'ReplicaLoss', 'replica_adam', 'keras_adam', 'replica_keras_adam', 'NoValidation',
-           'replica_learner', 'replica_preds']
+__all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaPartialBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d',
+           'ReplicaDropout', 'Replicas', 'ReplicaLoader', 'ReplicaLoss', 'decay_groups', 'replica_adam', 'keras_adam',
+           'replica_keras_adam', 'momentum_sgd', 'replica_sgd', 'NoValidation', 'replica_learner', 'replica_preds',
+           'replica_recompute_stats']
 
 # %% ../nbs/05_replicas.ipynb #4c8e3dcd
 def _stack(mods, name):
@@ -81,6 +83,13 @@ class ReplicaBatchNorm1d(_GroupedBatchNorm, nn.BatchNorm1d):
         r,n,c = x.shape
         return super().forward(x.transpose(0, 1).reshape(n, r*c)).view(n, r, c).transpose(0, 1)
 
+class ReplicaPartialBatchNorm1d(ReplicaBatchNorm1d, PartialBatchNorm1d):
+    "R `PartialBatchNorm1d` layers over `(R,N,features)`"
+    def __init__(self, mods):
+        m = mods[0]
+        PartialBatchNorm1d.__init__(self, len(mods)*m.num_features, m.parts, m.detach, m.eps, m.momentum)
+        self.fill(mods)
+
 class ReplicaBatchNorm2d(_GroupedBatchNorm, nn.BatchNorm2d):
     "R `BatchNorm2d` layers over `(N,R*channels,H,W)`"
 
@@ -125,7 +134,8 @@ class _ToVectors(nn.Module):
 
 # %% ../nbs/05_replicas.ipynb #2a154ace
 _stacked = {nn.Linear:ReplicaLinear, nn.Conv2d:ReplicaConv2d,
-            nn.BatchNorm1d:ReplicaBatchNorm1d, nn.BatchNorm2d:ReplicaBatchNorm2d}
+            nn.BatchNorm1d:ReplicaBatchNorm1d, nn.BatchNorm2d:ReplicaBatchNorm2d,
+            PartialBatchNorm1d:ReplicaPartialBatchNorm1d}
 _pooling = nn.MaxPool2d,nn.AvgPool2d,nn.AdaptiveAvgPool2d
 _elementwise = nn.ReLU,nn.LeakyReLU,nn.GELU,nn.SiLU,nn.Tanh,nn.Sigmoid,nn.Identity
 _on_images = nn.Conv2d,nn.BatchNorm2d,*_pooling
@@ -232,12 +242,18 @@ class ReplicaLoss:
         self.step += 1
 
 # %% ../nbs/05_replicas.ipynb #282deb72
-def _decay_groups(model):
+def decay_groups(
+    model:nn.Module, # Of any kind
+    decay_too=(), # Parameters that decay although they are biases or of a BN
+    apart=(), # Parameters that make a third group, which does not decay
+)->L: # Two lists of parameters, or three
     "The parameters that decay, and those that do not: biases and BN layers"
-    bare = {id(p) for p in norm_bias_params(model, True)}
-    decay = L(p for p in model.parameters() if id(p) not in bare)
-    rest = L(p for p in model.parameters() if id(p) in bare)
-    return L(decay, rest)
+    bare = {id(p) for p in norm_bias_params(model, True)}-{id(p) for p in decay_too}
+    alone = {id(p) for p in apart}
+    here = [p for p in model.parameters() if id(p) not in alone]
+    decay = L(p for p in here if id(p) not in bare)
+    rest = L(p for p in here if id(p) in bare)
+    return L(decay, rest, L(apart)) if alone else L(decay, rest)
 
 def _has_fused(p):
     "Does PyTorch have a fused Adam for this device?"
@@ -248,11 +264,11 @@ def _has_fused(p):
 # %% ../nbs/05_replicas.ipynb #c3191547
 def _wrapped(opt, params, wd, **kwargs):
     "An optimizer of PyTorch's, fused where that can be, for fastai; weight decay for the first group only"
-    groups = [dict(params=list(p), weight_decay=w) for p,w in zip(params, (wd, 0.)) if len(p)]
+    groups = [dict(params=list(p), weight_decay=w) for p,w in zip(params, (wd, 0., 0.)) if len(p)]
     return OptimWrapper(groups, opt, convert_groups=False, fused=_has_fused(params[0][0]), **kwargs)
 
 def replica_adam(
-    params, # From `_decay_groups`
+    params, # From `decay_groups`
     lr:float, # As for any optimizer of fastai
     wd:float=.01, # Weight decay, of the first group only (fastai's default)
     **kwargs # More of `torch.optim.AdamW`
@@ -288,13 +304,44 @@ class _KerasAdamW(torch.optim.AdamW):
         return super().step(closure)
 
 def replica_keras_adam(
-    params, # From `_decay_groups`
+    params, # From `decay_groups`
     lr:float, # As for any optimizer of fastai
     wd:float=0., # Weight decay, of the first group only
     **kwargs # More of `torch.optim.AdamW`
 )->OptimWrapper:
     "`keras_adam` for replicas, as PyTorch's fused one"
     return _wrapped(_KerasAdamW, params, wd, lr=lr, betas=(.9,.999), **kwargs)
+
+# %% ../nbs/05_replicas.ipynb #deb67d8f
+class _DecoupledSGD(torch.optim.SGD):
+    "PyTorch's SGD, its weight decay apart from the gradient"
+    def __init__(self, params, **kwargs):
+        super().__init__(params, **kwargs)
+        for g in self.param_groups: g['decay'],g['weight_decay'] = g['weight_decay'],0.
+
+    def step(self, closure=None):
+        with torch.no_grad():
+            for g in self.param_groups:
+                for p in g['params']:
+                    if p.grad is not None: p.mul_(1-g['lr']*g['decay'])
+        return super().step(closure)
+
+def momentum_sgd(
+    params, # As for any optimizer of fastai
+    lr:float, # As for any optimizer of fastai
+    wd:float=0., # Weight decay, decoupled; a `Learner` sets its own
+)->Optimizer: # For an ordinary `Learner`
+    "fastai's SGD with a momentum of 0.9, which the one-cycle schedule moves between 0.95 and 0.85"
+    return SGD(params, lr=lr, mom=.9, wd=wd)
+
+def replica_sgd(
+    params, # From `decay_groups`
+    lr:float, # As for any optimizer of fastai
+    wd:float=.01, # Weight decay, of the first group only (fastai's default)
+    **kwargs # More of `torch.optim.SGD`
+)->OptimWrapper:
+    "`momentum_sgd` for replicas"
+    return _wrapped(_DecoupledSGD, params, wd, lr=lr, momentum=.9, **kwargs)
 
 # %% ../nbs/05_replicas.ipynb #e26b9b1c
 class NoValidation(Callback):
@@ -309,7 +356,8 @@ def replica_learner(
     loss_func=cross_entropy, # Of one replica, as for `ReplicaLoss`
     wd:float=.01, # Weight decay (fastai's default)
     cbs=None, # Callbacks
-    opt_func=replica_adam, # Or `replica_keras_adam`
+    opt_func=replica_adam, # Or `replica_keras_adam`, `replica_sgd`
+    splitter=decay_groups, # From the model to groups of parameters, of which the first decays
     **kwargs # More of `Learner`
 )->Learner: # Its model is a `Replicas`; train it like any other
     "R independent networks in one `Learner`; `learn.loss_func.first_nan` says which have failed, and when"
@@ -322,7 +370,7 @@ def replica_learner(
     loaders.device = device
     model = Replicas(nets, seeds).to(device)
     return Learner(loaders, model, loss_func=ReplicaLoss(loss_func), opt_func=partial(opt_func, wd=wd),
-                   splitter=_decay_groups, cbs=cbs, **kwargs)
+                   splitter=splitter, cbs=cbs, **kwargs)
 
 # %% ../nbs/05_replicas.ipynb #8113b30a
 @torch.no_grad()
@@ -334,3 +382,18 @@ def replica_preds(
     loader = learn.dls.valid if dls is None else ReplicaLoader(dls)
     model = learn.model.eval()
     return torch.cat([model(x) for x in loader.x.split(loader.bs, 1)], 1),loader.y
+
+# %% ../nbs/05_replicas.ipynb #e39bac07
+@torch.no_grad()
+def replica_recompute_stats(
+    learn:Learner, # From `replica_learner`, its networks ending in a BN
+    dls:list|None=None, # One loader a replica; the training loaders if `None`
+)->Learner: # The same
+    "As `recompute_stats`: set the running statistics of each replica's final BN to those of its own images"
+    loader = learn.dls.train if dls is None else ReplicaLoader(dls)
+    *layers,bn = learn.model.eval().layers
+    before = [reduce(lambda h,layer: layer(h), layers, x) for x in loader.x.split(loader.bs, 1)]
+    z = torch.cat(before, 1).double()
+    bn.running_mean.copy_(z.mean(1).flatten())
+    bn.running_var.copy_(z.var(1).flatten())
+    return learn
