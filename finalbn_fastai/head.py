@@ -25,9 +25,9 @@ from fastai.vision.learner import create_head, vision_learner
 # %% auto #0
 __all__ = ['PARTS_OF_BN', 'PartialBatchNorm1d', 'new_final_bn', 'bn_head', 'final_bn', 'item_labels', 'check_batches',
            'check_final_bn', 'FinalBNCheck', 'class_counts', 'log_prior', 'start_beta', 'start_at_log_prior',
-           'bn_learner', 'add_final_bn', 'FinalBN', 'drop_final_bn', 'fold_final_bn', 'recompute_stats']
+           'bn_learner', 'parent_of', 'add_final_bn', 'FinalBN', 'drop_final_bn', 'fold_final_bn', 'recompute_stats']
 
-# %% ../nbs/00_head.ipynb #b6ec8755
+# %% ../nbs/00_head.ipynb #39d79bce
 PARTS_OF_BN = 'mean','var','gamma','beta'
 
 class PartialBatchNorm1d(nn.BatchNorm1d):
@@ -92,7 +92,7 @@ def new_final_bn(
     bn.is_final_bn = True
     return bn
 
-# %% ../nbs/00_head.ipynb #c41d3185
+# %% ../nbs/00_head.ipynb #7a46c080
 def _output_bn(n, momentum, affine, eps, mean_only):
     "A new final BN, or one that only centres"
     if not mean_only: return new_final_bn(n, momentum, affine, eps)
@@ -108,7 +108,7 @@ def _set_output(head, momentum, affine, bias, eps, mean_only):
     if isinstance(head[-1], nn.BatchNorm1d): head[-1] = _output_bn(lin.out_features, momentum, affine, eps, mean_only)
     return head
 
-# %% ../nbs/00_head.ipynb #7819f173
+# %% ../nbs/00_head.ipynb #9ea3fab6
 def _check_needs_bn(final_bn, **settings):
     "A `ValueError` for settings of the final BN, in their usual state `None` or `False`, where there is none"
     if final_bn: return
@@ -290,7 +290,7 @@ def log_prior(
     logs = (f/f.sum()).log()
     return (logs if n>1 else logs[1:]-logs[0]).float()
 
-# %% ../nbs/00_head.ipynb #7da7042e
+# %% ../nbs/00_head.ipynb #e36b0bcb
 @torch.no_grad()
 def start_beta(
     model:nn.Module, # With a final BN that has a shift; changed in place
@@ -430,7 +430,10 @@ def _trace(model, xb):
     finally: model.train(was)
 
 # %% ../nbs/00_head.ipynb #7227928f
-def _parent(model, child):
+def parent_of(
+    model:nn.Module, # Any
+    child:nn.Module, # In it
+)->tuple: # A module and a name
     "The module of `model` that holds `child`, and the name it has there; `(None,None)` for the model itself"
     for m in model.modules():
         for name,c in m.named_children():
@@ -449,7 +452,7 @@ class _Split:
 # %% ../nbs/00_head.ipynb #787a7739
 def _replace(learn, old, new):
     "Put the module `new` in the place of `old` in the model of `learn`"
-    parent,name = _parent(learn.model, old)
+    parent,name = parent_of(learn.model, old)
     if parent is None: learn.model = new
     else: setattr(parent, name, new)
 
@@ -463,7 +466,7 @@ def _pair(first, bn):
 # %% ../nbs/00_head.ipynb #fb2a25e3
 def _place(learn, bn, lin):
     "Put `bn` right after the module `lin`, or after the whole model if `lin` is `None`"
-    parent,name = _parent(learn.model, lin) if lin is not None else (None,None)
+    parent,name = parent_of(learn.model, lin) if lin is not None else (None,None)
     if isinstance(parent, nn.Sequential) and name.isdigit(): return parent.insert(int(name)+1, bn)
     if parent is None and learn.splitter is not trainable_params: learn.splitter = _Split(learn.splitter)
     _replace(learn, learn.model if lin is None else lin, _pair(learn.model if lin is None else lin, bn))
@@ -525,7 +528,7 @@ class FinalBN(FinalBNCheck):
 # %% ../nbs/00_head.ipynb #d834679c
 def _remove(learn, bn):
     "Take `bn` out of the model of `learn`, and what was added to the learner for its sake"
-    parent,name = _parent(learn.model, bn)
+    parent,name = parent_of(learn.model, bn)
     if getattr(parent, 'is_final_bn_pair', False):
         if parent is learn.model and isinstance(learn.splitter, _Split): learn.splitter = learn.splitter.inner
         _replace(learn, parent, parent[0])
@@ -545,7 +548,7 @@ def drop_final_bn(
 # %% ../nbs/00_head.ipynb #581604f1
 def _before(model, bn):
     "The module right before `bn` in the `Sequential` that holds it, `None` elsewhere"
-    parent,name = _parent(model, bn)
+    parent,name = parent_of(model, bn)
     mods = list(parent.children()) if isinstance(parent, nn.Sequential) else [bn]
     i = next(i for i,m in enumerate(mods) if m is bn)
     return mods[i-1] if i else None
@@ -555,7 +558,7 @@ def _doubles(*ts):
     "Tensors in double precision, `None` as it is"
     return [None if t is None else t.double() for t in ts]
 
-# %% ../nbs/00_head.ipynb #6ca492ed
+# %% ../nbs/00_head.ipynb #43f4683a
 def _constants(bn):
     "Mean, variance, epsilon, scale and shift that `bn` predicts with; zeros and ones for what it leaves out"
     one,parts = torch.ones_like(bn.running_var),getattr(bn, 'parts', PARTS_OF_BN)

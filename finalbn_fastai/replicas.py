@@ -312,7 +312,7 @@ def replica_keras_adam(
     "`keras_adam` for replicas, as PyTorch's fused one"
     return _wrapped(_KerasAdamW, params, wd, lr=lr, betas=(.9,.999), **kwargs)
 
-# %% ../nbs/05_replicas.ipynb #deb67d8f
+# %% ../nbs/05_replicas.ipynb #6c299217
 class _DecoupledSGD(torch.optim.SGD):
     "PyTorch's SGD, its weight decay apart from the gradient"
     def __init__(self, params, **kwargs):
@@ -383,7 +383,7 @@ def replica_preds(
     model = learn.model.eval()
     return torch.cat([model(x) for x in loader.x.split(loader.bs, 1)], 1),loader.y
 
-# %% ../nbs/05_replicas.ipynb #e39bac07
+# %% ../nbs/05_replicas.ipynb #eb41be5d
 @torch.no_grad()
 def replica_recompute_stats(
     learn:Learner, # From `replica_learner`, its networks ending in a BN
