@@ -94,7 +94,7 @@ def _digits_stacked(trials, device, tick):
     _fit(learn, t, tick, [*curve, *inside])
     set_test_stats(learn, t['test_stats'], [d.valid for d in dls])
     rows = stacked_rows(learn, n_minority(t), perf_counter()-start)
-    for cb in inside: cb.add_to(rows)
+    for cb in inside: cb.add_to(rows, learn)
     if t['curve']:
         for r,row in enumerate(rows):
             scored = [(e, z[r]) for e,z in learn.curve]

@@ -143,7 +143,7 @@ def run_heads(
     fit_learner(learn, t['epochs'], t['lr'], tick=tick, cbs=[*curve, *inside], beta_lr=t['beta_lr'])
     set_test_stats(learn, t['test_stats'], _tests(dls))
     rows = stacked_rows(learn, 1, perf_counter()-start, _tests(dls))
-    for cb in inside: cb.add_to(rows)
+    for cb in inside: cb.add_to(rows, learn)
     for more in [f for k,f in _MORE.items() if t[k]]:
         for row,scores in zip(rows, more(learn, dls)): row.update(scores)
     for row,scores in zip(rows, _handed_over(learn, trials, device)): row['scores'] = scores

@@ -277,7 +277,7 @@ def fit_learner(
     with learn.no_bar(), learn.no_logging(), learn.removed_cbs(learn.recorder): fit(epochs, lr, cbs=cbs)
     return learn
 
-# %% ../nbs/07_training.ipynb #2d19b904
+# %% ../nbs/07_training.ipynb #f680bcd0
 def split_replicas(
     trial:dict, # With `beta_lr` and `bn_wd`
     model:nn.Module, # A `Replicas`
@@ -363,7 +363,7 @@ def one_after_the_other(
 # %% ../nbs/07_training.ipynb #2135a43b
 PARTS = 'test','valid','train','rest' # Of a draw; `'rest'`: in none of the others
 
-# %% ../nbs/07_training.ipynb #47486756
+# %% ../nbs/07_training.ipynb #616900b4
 class Inside(Callback):
     "Notes what goes on in the final BN of replicas of two classes while they train"
     def before_fit(self):
@@ -375,9 +375,11 @@ class Inside(Callback):
         self.sum_lr += self.opt.hypers[0]['lr']
 
     @torch.no_grad()
-    def columns(self)->list: # A `dict` a replica
-        "The columns of `inside=True`, once trained"
-        loader,model,loss = self.dls.train,self.model.eval(),self.learn.loss_func.func
+    def columns(self,
+        learn:Learner # From `replica_learner`, which this has been with while it trained
+    )->list: # A `dict` a replica
+        "The columns of `inside=True`"
+        loader,model,loss = learn.dls.train,learn.model.eval(),learn.loss_func.func
         z = torch.cat([model(x) for x in loader.x.split(loader.bs, 1)], 1)
         means = dict(mean_p=margin(z).sigmoid().mean(1), train_loss=torch.vmap(loss)(z, loader.y))
         if self.start is not None: means['delta_beta'] = _shift(model)-self.start
@@ -385,9 +387,12 @@ class Inside(Callback):
         counts = dict(steps=self.steps, sum_lr=self.sum_lr)
         return [{**{k:v[r].item() for k,v in means.items()}, **counts} for r in range(len(z))]
 
-    def add_to(self, rows):
+    def add_to(self,
+        rows:list, # One a replica, as from `stacked_rows`
+        learn:Learner, # As for `columns`
+    ):
         "Add the columns to the rows of those replicas that have not failed"
-        for row,columns in zip(rows, self.columns()):
+        for row,columns in zip(rows, self.columns(learn)):
             if not row['failed']: row.update(columns)
 
 def _learned(model, name):
