@@ -99,7 +99,7 @@ def _digits_stacked(trials, device, tick):
         for r,row in enumerate(rows):
             scored = [(e, z[r]) for e,z in learn.curve]
             row['f1_curve'] = _curve(scored, dls[r].valid.dataset.tensors[1], n_minority(t))
-    if n_digits(t)==2:
+    if n_digits(t)==2 and not t['inside']:
         for row,scores in zip(rows, _handed_over(learn)): row['scores'] = scores
     return rows
 
@@ -156,7 +156,8 @@ def _refuse_digits(t):
     check_layer(t)
     check_inside(t, n_digits(t), t['curve'] and 'curve')
     stacked = t['arch'] in STACKED
-    if not stacked and not t['bias']: raise ValueError(f"bias=False is for {' or '.join(STACKED)}, not for {t['arch']!r}")
+    if not stacked and not t['bias']:
+        raise ValueError(f"bias=False is for {' or '.join(STACKED)}: arch={t['arch']!r} would not obey it")
     ignored = ('pretrained','size') if stacked else ('first_bn','curve','inside')
     kind = 'a body for photographs' if stacked else ' or '.join(STACKED)
     if wrong := [k for k in ignored if t[k]]:
@@ -182,8 +183,9 @@ _usual = dict(arch='fc', output='softmax', loss='CCE', first_bn=False, final_bn=
               schedule='one-cycle', init='pytorch', pretrained=None, size=None, curve=None, source=None, **LATER,
               bias=True)
 _allowed = dict(SHARED, bias=SWITCH, arch=_check_arch, first_bn=SWITCH, minority=_check_digits,
-                majority=_check_digits, ratio=between(0, 1), n_majority=or_none(whole(1)), schedule=SCHEDULES, init=tuple(INITS),
-                pretrained=(None,*SWITCH), size=or_none(whole(8)), curve=ON_OR_NONE, source=(None,'full','embedded'))
+                majority=_check_digits, ratio=between(0, 1), n_majority=or_none(whole(1)), schedule=SCHEDULES,
+                init=tuple(INITS), pretrained=(None,*SWITCH), size=or_none(whole(8)), curve=ON_OR_NONE,
+                source=(None,'full','embedded'))
 DIGITS = Task(run_digits, _usual, _allowed, _refuse_digits, steps=digit_steps,
               like=('arch','output','first_bn','bs','size','pretrained'), block=digit_block,
               younger=(*LATER,'bias'))

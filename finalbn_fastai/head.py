@@ -27,17 +27,17 @@ __all__ = ['PARTS_OF_BN', 'PartialBatchNorm1d', 'new_final_bn', 'bn_head', 'fina
            'check_final_bn', 'FinalBNCheck', 'class_counts', 'log_prior', 'start_beta', 'start_at_log_prior',
            'bn_learner', 'parent_of', 'add_final_bn', 'FinalBN', 'drop_final_bn', 'fold_final_bn', 'recompute_stats']
 
-# %% ../nbs/00_head.ipynb #39d79bce
+# %% ../nbs/00_head.ipynb #441ce253
 PARTS_OF_BN = 'mean','var','gamma','beta'
 
 class PartialBatchNorm1d(nn.BatchNorm1d):
     "Batch normalization of `(N,n)` with only some of its parts: the rest is neither computed nor learned"
     def __init__(self,
         n:int, # Number of features
-        parts:tuple=PARTS_OF_BN, # `'mean'`: subtract it; `'var'`: divide by its root; learn a scale `'gamma'`, a shift `'beta'`
+        parts:tuple=PARTS_OF_BN, # Subtract the `'mean'`, divide by the root of the `'var'`, learn a `'gamma'`, a `'beta'`
         detach:bool=False, # No gradient through the mean and the variance of the batch?
         eps:float=1e-5, # Added to the variance
-        momentum:float|None=.1, # Weight of the newest batch in the running statistics; `None`: plain average over batches
+        momentum:float|None=.1, # Weight of the newest batch in the running statistics; `None`: plain average
     ):
         if not parts or not set(parts)<=set(PARTS_OF_BN):
             raise ValueError(f"parts={parts!r}: give one or more of {', '.join(map(repr, PARTS_OF_BN))}")
@@ -92,7 +92,7 @@ def new_final_bn(
     bn.is_final_bn = True
     return bn
 
-# %% ../nbs/00_head.ipynb #7a46c080
+# %% ../nbs/00_head.ipynb #331fee04
 def _output_bn(n, momentum, affine, eps, mean_only):
     "A new final BN, or one that only centres"
     if not mean_only: return new_final_bn(n, momentum, affine, eps)
@@ -108,7 +108,7 @@ def _set_output(head, momentum, affine, bias, eps, mean_only):
     if isinstance(head[-1], nn.BatchNorm1d): head[-1] = _output_bn(lin.out_features, momentum, affine, eps, mean_only)
     return head
 
-# %% ../nbs/00_head.ipynb #9ea3fab6
+# %% ../nbs/00_head.ipynb #7da18675
 def _check_needs_bn(final_bn, **settings):
     "A `ValueError` for settings of the final BN, in their usual state `None` or `False`, where there is none"
     if final_bn: return
@@ -290,7 +290,7 @@ def log_prior(
     logs = (f/f.sum()).log()
     return (logs if n>1 else logs[1:]-logs[0]).float()
 
-# %% ../nbs/00_head.ipynb #e36b0bcb
+# %% ../nbs/00_head.ipynb #c47e89e4
 @torch.no_grad()
 def start_beta(
     model:nn.Module, # With a final BN that has a shift; changed in place
@@ -324,7 +324,7 @@ def _trained_on(learn, n):
 
 def start_at_log_prior(
     learn:Learner, # With a final BN that has a shift; before its training
-    prior='train', # `'train'`: how frequent each class is in the training set; or a `dict`, list or tensor of frequencies
+    prior='train', # `'train'`: the class frequencies of the training set; or a `dict`, list or tensor of them
 )->Learner: # The same
     """Start the shift of the final BN at the log of class frequencies
 
@@ -333,8 +333,8 @@ def start_at_log_prior(
 
     Frequencies, counts or shares, go by class name or index (`dict`) or in the order of the vocabulary. Nothing else is
     told of them: training sees its own set, and pulls the shift towards that set's log-prior, by one learning rate a
-    step at most. After a long training, or where it must be exact, use `'train'`, and move the threshold afterwards by
-    the difference of the two log-priors (`prior_threshold`).
+    step at most. A long training therefore ends nearer to its own set's frequencies: use `'train'` there, and move the
+    threshold afterwards by the difference of the two log-priors (`prior_threshold`).
     """
     n = _require_bn(learn, 'start').num_features
     if isinstance(prior, str) and prior!='train':
@@ -375,7 +375,7 @@ def bn_learner(
     bias:bool|None=None, # Bias of the last `Linear`; `None`: as fastai has it (none, unless `lin_first`)
     eps:float=1e-5, # Of the final BN, added to the variance before the root (Keras's value is 1e-3)
     mean_only:bool=False, # Let the final BN only centre and shift the scores, not divide and scale them?
-    prior=None, # Where its shift starts, as for `start_at_log_prior`: `'train'`, class frequencies, or `None` for zero
+    prior=None, # Where its shift starts (`start_at_log_prior`): `'train'`, class frequencies, or `None` for zero
     **kwargs
 )->Learner:
     "A `vision_learner` with the paper's head: average pooling, and a final batch normalization layer (`bn_head`)"
@@ -513,7 +513,7 @@ class FinalBN(FinalBNCheck):
         affine:bool=True, # Learn a scale and a shift for each class?
         eps:float=1e-5, # Added to the variance before the root (PyTorch's and fastai's value; Keras's is 1e-3)
         mean_only:bool=False, # Only centre and shift the scores, not divide and scale them?
-        prior=None, # Where the shift starts, as for `start_at_log_prior`: `'train'`, class frequencies, or `None` for zero
+        prior=None, # Where the shift starts (`start_at_log_prior`): `'train'`, class frequencies, or `None` for zero
     ):
         _check_prior(prior, affine)
         store_attr()
@@ -558,7 +558,7 @@ def _doubles(*ts):
     "Tensors in double precision, `None` as it is"
     return [None if t is None else t.double() for t in ts]
 
-# %% ../nbs/00_head.ipynb #43f4683a
+# %% ../nbs/00_head.ipynb #5288bfea
 def _constants(bn):
     "Mean, variance, epsilon, scale and shift that `bn` predicts with; zeros and ones for what it leaves out"
     one,parts = torch.ones_like(bn.running_var),getattr(bn, 'parts', PARTS_OF_BN)

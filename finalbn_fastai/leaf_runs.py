@@ -130,7 +130,7 @@ def run_heads(
     trials:list, # `dict`s of `LEAVES` that differ in their seed only
     device:torch.device, # Where to train
     tick=noop, # Is told how much is done, 0 to 1
-)->list: # One row a trial, with its `scores`
+)->list: # One row a trial, with its `scores` unless `inside` is on
     "The body frozen: train the papers' heads on its features, as replicas, and score each on its balanced test set"
     start,t = perf_counter(),trials[0]
     dls = [_feature_draw(o, device) for o in trials]
@@ -146,6 +146,7 @@ def run_heads(
     for cb in inside: cb.add_to(rows, learn)
     for more in [f for k,f in _MORE.items() if t[k]]:
         for row,scores in zip(rows, more(learn, dls)): row.update(scores)
+    if t['inside']: return rows
     for row,scores in zip(rows, _handed_over(learn, trials, device)): row['scores'] = scores
     return rows
 

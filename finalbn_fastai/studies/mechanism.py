@@ -26,13 +26,15 @@ def _ablations(other_init, **usual):
     _,bn = _both(**usual)
     changes = [dict(bn, **v) for v in _of_the_layer]
     both = [*_both(**usual), *_both(**usual, init=other_init), *_both(**usual, bias=False)]
-    return [*both, *changes, dict(bn, momentum=None)]
+    started_otherwise = dict(bn, **_layers[0], init=other_init, momentum=.1)
+    return [*both, *changes, dict(bn, momentum=None), started_otherwise]
 
 _digits = dict(n_majority=1000, inside=True)
 _leaves = dict(inside=True)
 
+_short_and_long = dict(_digits, epochs=[20,100])
 ablations = Study('ablations', DIGITS,
-                  [*_ablations('fastai', epochs=[20,100], **_digits), *_both(first_bn=True, epochs=[20,100], **_digits)],
+                  [*_ablations('fastai', **_short_and_long), *_both(first_bn=True, **_short_and_long)],
                   about='Parts of the final BN, and its settings one at a time: one-layer network, 1000 and 10 digits')
 
 ablations_leaves = Study('ablations_leaves', LEAVES, _ablations('pytorch', lr=[3e-3,1e-3], **_leaves),
@@ -42,7 +44,8 @@ ablations_leaves = Study('ablations_leaves', LEAVES, _ablations('pytorch', lr=[3
 _rates = [1e-4,3e-4,1e-3,3e-3,1e-2]
 
 map_digits = Study('map_digits', DIGITS, _both(lr=_rates, epochs=[5,10,20,50,100,200], **_digits),
-                   about='Learning rate and epochs, with the final BN and without: one-layer network, 1000 and 10 digits')
+                   about='Learning rate and epochs, with the final BN and without: one-layer network, 1000 and 10 '
+                         'digits')
 
 map_leaves = Study('map_leaves', LEAVES, _both(plant='apple', lr=_rates, epochs=[5,10,20,40,80], **_leaves),
                    about='Learning rate and epochs, with the final BN and without: apple leaves, frozen body')
