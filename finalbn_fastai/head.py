@@ -27,14 +27,14 @@ __all__ = ['PARTS_OF_BN', 'PartialBatchNorm1d', 'new_final_bn', 'bn_head', 'fina
            'check_final_bn', 'FinalBNCheck', 'class_counts', 'log_prior', 'start_beta', 'start_at_log_prior',
            'bn_learner', 'parent_of', 'add_final_bn', 'FinalBN', 'drop_final_bn', 'fold_final_bn', 'recompute_stats']
 
-# %% ../nbs/00_head.ipynb #441ce253
+# %% ../nbs/00_head.ipynb #b3d40abf
 PARTS_OF_BN = 'mean','var','gamma','beta'
 
 class PartialBatchNorm1d(nn.BatchNorm1d):
     "Batch normalization of `(N,n)` with only some of its parts: the rest is neither computed nor learned"
     def __init__(self,
         n:int, # Number of features
-        parts:tuple=PARTS_OF_BN, # Subtract the `'mean'`, divide by the root of the `'var'`, learn a `'gamma'`, a `'beta'`
+        parts:tuple=PARTS_OF_BN, # Subtract the `'mean'`, divide by the root of the `'var'`, learn `'gamma'`, `'beta'`
         detach:bool=False, # No gradient through the mean and the variance of the batch?
         eps:float=1e-5, # Added to the variance
         momentum:float|None=.1, # Weight of the newest batch in the running statistics; `None`: plain average
@@ -92,7 +92,7 @@ def new_final_bn(
     bn.is_final_bn = True
     return bn
 
-# %% ../nbs/00_head.ipynb #331fee04
+# %% ../nbs/00_head.ipynb #fa3d83b9
 def _output_bn(n, momentum, affine, eps, mean_only):
     "A new final BN, or one that only centres"
     if not mean_only: return new_final_bn(n, momentum, affine, eps)
@@ -108,7 +108,7 @@ def _set_output(head, momentum, affine, bias, eps, mean_only):
     if isinstance(head[-1], nn.BatchNorm1d): head[-1] = _output_bn(lin.out_features, momentum, affine, eps, mean_only)
     return head
 
-# %% ../nbs/00_head.ipynb #7da18675
+# %% ../nbs/00_head.ipynb #e848cea1
 def _check_needs_bn(final_bn, **settings):
     "A `ValueError` for settings of the final BN, in their usual state `None` or `False`, where there is none"
     if final_bn: return
@@ -290,7 +290,7 @@ def log_prior(
     logs = (f/f.sum()).log()
     return (logs if n>1 else logs[1:]-logs[0]).float()
 
-# %% ../nbs/00_head.ipynb #c47e89e4
+# %% ../nbs/00_head.ipynb #9d544638
 @torch.no_grad()
 def start_beta(
     model:nn.Module, # With a final BN that has a shift; changed in place
@@ -558,7 +558,7 @@ def _doubles(*ts):
     "Tensors in double precision, `None` as it is"
     return [None if t is None else t.double() for t in ts]
 
-# %% ../nbs/00_head.ipynb #5288bfea
+# %% ../nbs/00_head.ipynb #56806a9e
 def _constants(bn):
     "Mean, variance, epsilon, scale and shift that `bn` predicts with; zeros and ones for what it leaves out"
     one,parts = torch.ones_like(bn.running_var),getattr(bn, 'parts', PARTS_OF_BN)

@@ -277,7 +277,7 @@ def fit_learner(
     with learn.no_bar(), learn.no_logging(), learn.removed_cbs(learn.recorder): fit(epochs, lr, cbs=cbs)
     return learn
 
-# %% ../nbs/07_training.ipynb #9e305e04
+# %% ../nbs/07_training.ipynb #3137749a
 def split_replicas(
     trial:dict, # With `beta_lr` and `bn_wd`
     model:nn.Module, # A `Replicas`
@@ -363,7 +363,7 @@ def one_after_the_other(
 # %% ../nbs/07_training.ipynb #2135a43b
 PARTS = 'test','valid','train','rest' # Of a draw; `'rest'`: in none of the others
 
-# %% ../nbs/07_training.ipynb #f1242040
+# %% ../nbs/07_training.ipynb #fc34b7e6
 class Inside(Callback):
     "Notes what goes on in the final BN of replicas of two classes while they train"
     def before_fit(self):
