@@ -18,10 +18,10 @@ from .networks import INITS, cnn_net, fc_net, find_architecture, photo_net
 from .replicas import replica_learner, replica_preds, stack_sizes
 from .study import StepsTimed, Task, between, or_none, whole
 from .thresholds import margin
-from .training import LATER, ON_OR_NONE, OPTIMIZERS, SCHEDULES, SHARED, SWITCH, begin, check_beta
-from .training import PARTS, check_loss, loss_of, n_batches, n_scores
-from .training import FirstNaN, TestCurve, fit_learner, one_after_the_other, run_row
-from .training import stacked_rows, why_failed
+from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SCHEDULES, SHARED, SWITCH
+from .training import begin, check_inside, check_layer, check_loss, loss_of, n_batches, n_scores
+from .training import FirstNaN, Inside, TestCurve, decay_final_bn, fit_learner, one_after_the_other
+from .training import run_row, set_test_stats, split_alone, split_replicas, stacked_rows, why_failed
 
 # %% auto #0
 __all__ = ['STACKED', 'DIGITS', 'DIGITS_ALONE', 'n_minority', 'n_digits', 'digit_net', 'trial_dls', 'run_digits_alone',
@@ -48,7 +48,8 @@ def digit_net(
     "The network of a trial"
     t,n = trial,n_scores(trial['output'], n_digits(trial))
     bn = {k:t[k] for k in ('final_bn','momentum','affine','eps')}
-    if t['arch'] in STACKED: return INITS[t['init']](STACKED[t['arch']](n_out=n, first_bn=t['first_bn'], **bn))
+    if t['arch'] in STACKED:
+        return INITS[t['init']](STACKED[t['arch']](n_out=n, first_bn=t['first_bn'], bias=t['bias'], **bn))
     arch,pretrained = find_architecture(t['arch']),bool(t['pretrained'])
     return photo_net(arch, n, pretrained=pretrained, size=t['size'] or 28, init=t['init'], **bn)
 
@@ -64,7 +65,8 @@ def trial_dls(
 
 def _net(t, y): return begin(digit_net(t), t, y)
 
-def _fit(learn, t, tick, cbs): return fit_learner(learn, t['epochs'], t['lr'], t['schedule'], tick, cbs)
+def _fit(learn, t, tick, cbs):
+    return fit_learner(learn, t['epochs'], t['lr'], t['schedule'], tick, cbs, t['beta_lr'])
 
 def _curve(scored, y, rare):
     "F1 of the (first) minority over the epochs, as text"
@@ -103,15 +105,18 @@ def _one_stack(trials, device, tick):
     dls = [trial_dls(o, device) for o in trials]
     y = dls[0].train.dataset.tensors[1]
     learn = replica_learner(partial(_net, t, y), dls, [o['seed'] for o in trials], loss_of(t, y), wd=t['wd'],
-                            opt_func=OPTIMIZERS[t['opt']][1])
+                            opt_func=OPTIMIZERS[t['opt']][1], splitter=partial(split_replicas, t))
     at = {t['epochs'], *range(1, t['epochs']+1, max(1, t['epochs']//10))}
-    _fit(learn, t, tick, [TestCurve(at)] if t['curve'] else [])
+    curve,inside = [TestCurve(at)] if t['curve'] else [],[Inside()] if t['inside'] else []
+    _fit(learn, t, tick, [*curve, *inside])
+    set_test_stats(learn, t['test_stats'], [d.valid for d in dls])
     rows = stacked_rows(learn, n_minority(t), perf_counter()-start)
+    for cb in inside: cb.add_to(rows, learn)
     if t['curve']:
         for r,row in enumerate(rows):
             scored = [(e, z[r]) for e,z in learn.curve]
             row['f1_curve'] = _curve(scored, dls[r].valid.dataset.tensors[1], n_minority(t))
-    if n_digits(t)==2:
+    if n_digits(t)==2 and not t['inside']:
         for row,scores in zip(rows, _handed_over(learn)): row['scores'] = scores
     return rows
 
@@ -122,8 +127,11 @@ def _digits_alone(trial, device, tick):
     dls = trial_dls(t, device)
     set_seed(t['seed'])
     y = dls.train.dataset.tensors[1]
-    learn = Learner(dls, _net(t, y).to(device), loss_func=loss_of(t, y), wd=t['wd'], opt_func=OPTIMIZERS[t['opt']][0])
+    learn = Learner(dls, _net(t, y).to(device), loss_func=loss_of(t, y), wd=t['wd'], opt_func=OPTIMIZERS[t['opt']][0],
+                    splitter=partial(split_alone, t))
+    if t['bn_wd']: decay_final_bn(learn)
     _fit(learn, t, tick, [nan])
+    set_test_stats(learn, t['test_stats'], dls.valid)
     with learn.no_bar(): z,y = learn.get_preds(dl=dls.valid, act=noop, reorder=False)
     scores = partial(score_run, z, y, n_minority(t))
     return run_row(scores, why_failed(nan.step, z), perf_counter()-start, 1, device)
@@ -162,9 +170,12 @@ def _check_digits(v):
 def _refuse_digits(t):
     "A `ValueError` for settings that this network would not obey"
     check_loss(t['output'], t['loss'], n_digits(t))
-    check_beta(t)
+    check_layer(t)
+    check_inside(t, n_digits(t), t['curve'] and 'curve')
     stacked = t['arch'] in STACKED
-    ignored = ('pretrained','size') if stacked else ('first_bn','curve')
+    if not stacked and not t['bias']:
+        raise ValueError(f"bias=False is for {' or '.join(STACKED)}: arch={t['arch']!r} would not obey it")
+    ignored = ('pretrained','size') if stacked else ('first_bn','curve','inside')
     kind = 'a body for photographs' if stacked else ' or '.join(STACKED)
     if wrong := [k for k in ignored if t[k]]:
         raise ValueError(f"{wrong[0]}={t[wrong[0]]!r} is for {kind}: arch={t['arch']!r} would not obey it")
@@ -186,11 +197,13 @@ def digit_block(
 
 _usual = dict(arch='fc', output='softmax', loss='CCE', first_bn=False, final_bn=[False,True], minority=3, majority=8,
               ratio=.01, n_majority=None, epochs=100, lr=1e-3, bs=64, momentum=.01, affine=True, wd=.01,
-              schedule='one-cycle', init='pytorch', pretrained=None, size=None, curve=None, source=None, **LATER)
-_allowed = dict(SHARED, arch=_check_arch, first_bn=SWITCH, minority=_check_digits, majority=_check_digits,
-                ratio=between(0, 1), n_majority=or_none(whole(1)), schedule=SCHEDULES, init=tuple(INITS),
-                pretrained=(None,*SWITCH), size=or_none(whole(8)), curve=ON_OR_NONE, source=(None,'full','embedded'))
+              schedule='one-cycle', init='pytorch', pretrained=None, size=None, curve=None, source=None, **LATER,
+              bias=True)
+_allowed = dict(SHARED, bias=SWITCH, arch=_check_arch, first_bn=SWITCH, minority=_check_digits,
+                majority=_check_digits, ratio=between(0, 1), n_majority=or_none(whole(1)), schedule=SCHEDULES,
+                init=tuple(INITS), pretrained=(None,*SWITCH), size=or_none(whole(8)), curve=ON_OR_NONE,
+                source=(None,'full','embedded'))
 DIGITS = Task(run_digits, _usual, _allowed, _refuse_digits, steps=digit_steps,
               like=('arch','output','first_bn','bs','size','pretrained'), block=digit_block,
-              younger=tuple(LATER))
-DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, curve=(None,)), block=1)
+              younger=(*LATER,'bias'))
+DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, curve=(None,), inside=(None,)), block=1)

@@ -23,9 +23,55 @@ from fastai.torch_core import apply_init, no_random, params, to_device, trainabl
 from fastai.vision.learner import create_head, vision_learner
 
 # %% auto #0
-__all__ = ['new_final_bn', 'bn_head', 'final_bn', 'item_labels', 'check_batches', 'check_final_bn', 'FinalBNCheck', 'bn_learner',
-           'add_final_bn', 'FinalBN', 'drop_final_bn', 'fold_final_bn', 'recompute_stats', 'log_prior', 'start_beta',
-           'start_at_log_prior']
+__all__ = ['PARTS_OF_BN', 'PartialBatchNorm1d', 'new_final_bn', 'bn_head', 'final_bn', 'item_labels', 'check_batches',
+           'check_final_bn', 'FinalBNCheck', 'class_counts', 'log_prior', 'start_beta', 'start_at_log_prior',
+           'bn_learner', 'parent_of', 'add_final_bn', 'FinalBN', 'drop_final_bn', 'fold_final_bn', 'recompute_stats']
+
+# %% ../nbs/00_head.ipynb #b3d40abf
+PARTS_OF_BN = 'mean','var','gamma','beta'
+
+class PartialBatchNorm1d(nn.BatchNorm1d):
+    "Batch normalization of `(N,n)` with only some of its parts: the rest is neither computed nor learned"
+    def __init__(self,
+        n:int, # Number of features
+        parts:tuple=PARTS_OF_BN, # Subtract the `'mean'`, divide by the root of the `'var'`, learn `'gamma'`, `'beta'`
+        detach:bool=False, # No gradient through the mean and the variance of the batch?
+        eps:float=1e-5, # Added to the variance
+        momentum:float|None=.1, # Weight of the newest batch in the running statistics; `None`: plain average
+    ):
+        if not parts or not set(parts)<=set(PARTS_OF_BN):
+            raise ValueError(f"parts={parts!r}: give one or more of {', '.join(map(repr, PARTS_OF_BN))}")
+        super().__init__(n, eps=eps, momentum=momentum)
+        self.parts,self.detach = tuple(parts),detach
+        self.affine = 'gamma' in parts or 'beta' in parts
+        if 'gamma' not in parts: self.weight = None
+        if 'beta' not in parts: self.bias = None
+
+    def extra_repr(self):
+        detached = ', detach=True' if self.detach else ''
+        return f"{self.num_features}, parts={self.parts}{detached}, eps={self.eps}, momentum={self.momentum}"
+
+    @torch.no_grad()
+    def _track(self, x):
+        "Let the running statistics follow the batch `x`"
+        self.num_batches_tracked.add_(1)
+        newest = 1/int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(x.mean(0), newest)
+        self.running_var.lerp_(x.var(0), newest)
+
+    def _statistics(self, x):
+        "Mean and variance to normalize `x` with"
+        if not self.training: return self.running_mean,self.running_var
+        self._track(x)
+        if self.detach: x = x.detach()
+        return x.mean(0),x.var(0, unbiased=False)
+
+    def forward(self, x):
+        mean,var = self._statistics(x)
+        if 'mean' in self.parts: x = x-mean
+        if 'var' in self.parts: x = x/(var+self.eps).sqrt()
+        if self.weight is not None: x = x*self.weight
+        return x if self.bias is None else x+self.bias
 
 # %% ../nbs/00_head.ipynb #d13d81d2
 def new_final_bn(
@@ -33,24 +79,41 @@ def new_final_bn(
     momentum:float|None=.01, # Weight of the newest batch in the running statistics; `None`: plain average over batches
     affine:bool=True, # Learn a scale and a shift for each class?
     eps:float=1e-5, # Added to the variance before the root (PyTorch's and fastai's value; Keras's is 1e-3)
+    parts:tuple|None=None, # Of `PARTS_OF_BN`, as for `PartialBatchNorm1d`; all of batch normalization if `None`
+    detach:bool=False, # With `parts`: no gradient through the statistics of the batch?
 )->nn.BatchNorm1d: # From `(N, n)` scores to `(N, n)`; marked, so that `final_bn` finds it
     "A new final BN: batch normalization over `n` class scores; a `ValueError` for a `momentum` or `eps` out of range"
     if momentum is not None and not 0<momentum<=1:
         raise ValueError(f"momentum={momentum}: give a number above 0 and up to 1, "
                          "or None for a plain average over batches")
     if not 0<eps<float('inf'): raise ValueError(f"eps={eps}: give a number above 0, such as 1e-5")
-    bn = nn.BatchNorm1d(n, eps=eps, momentum=momentum, affine=affine)
+    if parts is None: bn = nn.BatchNorm1d(n, eps=eps, momentum=momentum, affine=affine)
+    else: bn = PartialBatchNorm1d(n, parts, detach, eps, momentum)
     bn.is_final_bn = True
     return bn
 
+# %% ../nbs/00_head.ipynb #fa3d83b9
+def _output_bn(n, momentum, affine, eps, mean_only):
+    "A new final BN, or one that only centres"
+    if not mean_only: return new_final_bn(n, momentum, affine, eps)
+    if eps!=1e-5: raise ValueError(f"eps={eps} is added to the variance, and mean_only=True does not divide by it")
+    return new_final_bn(n, momentum, parts=('mean','beta') if affine else ('mean',))
+
 # %% ../nbs/00_head.ipynb #bf03a9a5
-def _set_output(head, momentum, affine, bias, eps):
+def _set_output(head, momentum, affine, bias, eps, mean_only):
     "Give the last `Linear` of a fastai `head` its bias, and the final BN, if there is one, its options"
     lin = [m for m in head.modules() if isinstance(m, nn.Linear)][-1]
     if bias is False: lin.bias = None
     elif bias and lin.bias is None: lin.bias = nn.Parameter(lin.weight.new_zeros(lin.out_features))
-    if isinstance(head[-1], nn.BatchNorm1d): head[-1] = new_final_bn(lin.out_features, momentum, affine, eps)
+    if isinstance(head[-1], nn.BatchNorm1d): head[-1] = _output_bn(lin.out_features, momentum, affine, eps, mean_only)
     return head
+
+# %% ../nbs/00_head.ipynb #e848cea1
+def _check_needs_bn(final_bn, **settings):
+    "A `ValueError` for settings of the final BN, in their usual state `None` or `False`, where there is none"
+    if final_bn: return
+    for k,v in settings.items():
+        if v is not None and v is not False: raise ValueError(f"{k}={v!r} is for a final BN: it needs final_bn=True")
 
 # %% ../nbs/00_head.ipynb #a232a5cc
 @delegates(create_head)
@@ -66,12 +129,14 @@ def bn_head(
     concat_pool:bool=False, # Average pooling, as the paper has it, or fastai's average and maximum pooling?
     init=None, # Initialization of the weights, such as `nn.init.kaiming_normal_`; PyTorch's own if `None`
     eps:float=1e-5, # Of the final BN, added to the variance (the head's other BN layers keep PyTorch's 1e-5)
+    mean_only:bool=False, # Let the final BN only centre and shift the scores, not divide and scale them?
     **kwargs
 )->nn.Sequential: # From a batch of `(N, nf, H, W)` features to `(N, n_out)` scores
     "The paper's head: average pooling, BN, Dropout, Dense, ReLU, BN, Dropout, Dense, final BN (arXiv:2109.09016, 3.1)"
     if lin_ftrs is not None: lin_ftrs = list(lin_ftrs)
     head = create_head(nf, n_out, lin_ftrs=lin_ftrs, ps=ps, concat_pool=concat_pool, bn_final=final_bn, **kwargs)
-    _set_output(head, momentum, affine, bias, eps)
+    _check_needs_bn(final_bn, mean_only=mean_only)
+    _set_output(head, momentum, affine, bias, eps, mean_only)
     if init is not None: apply_init(head, init)
     return head
 
@@ -199,6 +264,87 @@ class FinalBNCheck(Callback):
              "values, which can hide the minority class: call `recompute_stats(learn)`, or train with momentum=.1",
              stacklevel=2)
 
+# %% ../nbs/00_head.ipynb #06c5e014
+def class_counts(
+    y:torch.Tensor, # `(N,)` integer classes of a training set
+    n:int, # Scores of the network: one a class, or a single one for a sigmoid
+)->torch.Tensor: # `(classes,)`, of two classes for a single score
+    "How many items of each class `y` has; a `ValueError` for a class without any"
+    count = y.cpu().bincount(minlength=max(n, 2))
+    if absent := (count==0).nonzero().flatten().tolist():
+        raise ValueError(f"class {absent[0]} has no item in the training set, and no log of its frequency: "
+                         "look at the labels and the split")
+    if len(count)>max(n, 2): raise ValueError(f"the labels are of {len(count)} classes, the network has {n} scores")
+    return count
+
+def log_prior(
+    frequencies, # `(classes,)` how frequent each class is: counts or shares above 0, which need not sum to 1
+    n:int, # Scores of the network: one a class, or a single one for a sigmoid
+)->torch.Tensor: # `(n,)`
+    "The log of the class frequencies, or for a single score the log odds of class 1"
+    try: f = torch.as_tensor(frequencies, dtype=torch.double)
+    except (TypeError, ValueError): raise ValueError(f"prior={frequencies!r}: give a number above 0 a class") from None
+    if f.shape!=(max(n, 2),):
+        raise ValueError(f"prior={frequencies!r}: give {max(n, 2)} class frequencies, in the order of the classes")
+    if not (f.isfinite() & (f>0)).all(): raise ValueError(f"prior={frequencies!r}: class frequencies are above 0")
+    logs = (f/f.sum()).log()
+    return (logs if n>1 else logs[1:]-logs[0]).float()
+
+# %% ../nbs/00_head.ipynb #9d544638
+@torch.no_grad()
+def start_beta(
+    model:nn.Module, # With a final BN that has a shift; changed in place
+    frequencies, # As for `log_prior`
+)->nn.Module: # The same
+    "Start the shift of the final BN of `model` at the `log_prior` of class frequencies"
+    bn = _require_bn(model, 'start')
+    if bn.bias is None: raise ValueError("a final BN without a shift (affine=False) cannot start at the log-prior")
+    bn.bias.copy_(log_prior(frequencies, bn.num_features))
+    return model
+
+def _check_prior(prior, affine):
+    "A `ValueError` for a prior without a shift to start"
+    if prior is None or affine: return
+    raise ValueError(f"prior={prior!r} is where the shift of the final BN starts: it needs affine=True")
+
+def _in_order(prior, vocab, classes):
+    "The frequencies of a `dict`, by class or by its index, in the order of the vocabulary"
+    names = list(vocab or range(classes))
+    by_index = all(isinstance(k, int) for k in prior) and not set(prior)<=set(names)
+    keys = list(range(classes)) if by_index else names
+    if set(prior)==set(keys): return [prior[k] for k in keys]
+    raise ValueError(f"prior={prior!r}: give each class its frequency, {', '.join(map(repr, names))}")
+
+def _trained_on(learn, n):
+    "How many items of each class the training set of `learn` has"
+    labels = item_labels(learn.dls.train.dataset)
+    if labels is not None: return class_counts(torch.as_tensor([int(o) for o in labels]), n)
+    raise ValueError("the labels of this data set cannot be read without its items: give their frequencies as a list, "
+                     "or give them to `start_beta(learn.model, frequencies)`")
+
+def start_at_log_prior(
+    learn:Learner, # With a final BN that has a shift; before its training
+    prior='train', # `'train'`: the class frequencies of the training set; or a `dict`, list or tensor of them
+)->Learner: # The same
+    """Start the shift of the final BN at the log of class frequencies
+
+    The scores then say from the first step how rare a class is, which Adam would not learn in a short training. So the
+    default threshold is right where the classes are as frequent as `prior` says, and the ranking is the layer's.
+
+    Frequencies, counts or shares, go by class name or index (`dict`) or in the order of the vocabulary. Nothing else is
+    told of them: training sees its own set, and pulls the shift towards that set's log-prior, by one learning rate a
+    step at most. A long training therefore ends nearer to its own set's frequencies: use `'train'` there, and move the
+    threshold afterwards by the difference of the two log-priors (`prior_threshold`).
+    """
+    n = _require_bn(learn, 'start').num_features
+    if isinstance(prior, str) and prior!='train':
+        raise ValueError(f"prior={prior!r}: it is 'train', a dict, list or tensor of class frequencies, or None")
+    if isinstance(prior, str): frequencies = _trained_on(learn, n)
+    elif isinstance(prior, dict): frequencies = _in_order(prior, getattr(learn.dls, 'vocab', None), max(n, 2))
+    else: frequencies = prior
+    start_beta(learn.model, frequencies)
+    return learn
+
 # %% ../nbs/00_head.ipynb #db0e7081
 def _as_keywords(f, args, skip):
     "The positional `args` of `f`, the first `skip` parameters left out, by name"
@@ -228,17 +374,22 @@ def bn_learner(
     affine:bool=True, # Learn a scale and a shift for each class?
     bias:bool|None=None, # Bias of the last `Linear`; `None`: as fastai has it (none, unless `lin_first`)
     eps:float=1e-5, # Of the final BN, added to the variance before the root (Keras's value is 1e-3)
+    mean_only:bool=False, # Let the final BN only centre and shift the scores, not divide and scale them?
+    prior=None, # Where its shift starts (`start_at_log_prior`): `'train'`, class frequencies, or `None` for zero
     **kwargs
 )->Learner:
     "A `vision_learner` with the paper's head: average pooling, and a final batch normalization layer (`bn_head`)"
     kwargs = {'concat_pool':False, **_as_keywords(vision_learner, args, 2), **kwargs}
     final_bn = kwargs.pop('bn_final', final_bn)
+    _check_needs_bn(final_bn, mean_only=mean_only, prior=prior)
+    _check_prior(prior, affine)
     if final_bn: _check_problem(dls, kwargs.get('y_range'))
     if kwargs.get('lin_ftrs') is not None: kwargs['lin_ftrs'] = list(kwargs['lin_ftrs'])
     own_head = kwargs.get('custom_head') is not None
     learn = vision_learner(dls, arch, bn_final=final_bn and not own_head, **kwargs)
-    if not own_head: _set_output(learn.model[-1], momentum, affine, bias, eps)
-    elif final_bn: add_final_bn(learn, momentum, affine, eps)
+    if not own_head: _set_output(learn.model[-1], momentum, affine, bias, eps, mean_only)
+    elif final_bn: add_final_bn(learn, momentum, affine, eps, mean_only)
+    if prior is not None: start_at_log_prior(learn, prior)
     learn.opt = None
     if kwargs.get('pretrained', True): learn.freeze()
     if final_bn: learn.add_cb(FinalBNCheck())
@@ -279,7 +430,10 @@ def _trace(model, xb):
     finally: model.train(was)
 
 # %% ../nbs/00_head.ipynb #7227928f
-def _parent(model, child):
+def parent_of(
+    model:nn.Module, # Any
+    child:nn.Module, # In it
+)->tuple: # A module and a name
     "The module of `model` that holds `child`, and the name it has there; `(None,None)` for the model itself"
     for m in model.modules():
         for name,c in m.named_children():
@@ -298,7 +452,7 @@ class _Split:
 # %% ../nbs/00_head.ipynb #787a7739
 def _replace(learn, old, new):
     "Put the module `new` in the place of `old` in the model of `learn`"
-    parent,name = _parent(learn.model, old)
+    parent,name = parent_of(learn.model, old)
     if parent is None: learn.model = new
     else: setattr(parent, name, new)
 
@@ -312,7 +466,7 @@ def _pair(first, bn):
 # %% ../nbs/00_head.ipynb #fb2a25e3
 def _place(learn, bn, lin):
     "Put `bn` right after the module `lin`, or after the whole model if `lin` is `None`"
-    parent,name = _parent(learn.model, lin) if lin is not None else (None,None)
+    parent,name = parent_of(learn.model, lin) if lin is not None else (None,None)
     if isinstance(parent, nn.Sequential) and name.isdigit(): return parent.insert(int(name)+1, bn)
     if parent is None and learn.splitter is not trainable_params: learn.splitter = _Split(learn.splitter)
     _replace(learn, learn.model if lin is None else lin, _pair(learn.model if lin is None else lin, bn))
@@ -336,6 +490,7 @@ def add_final_bn(
     momentum:float|None=.01, # Weight of the newest batch in the running statistics (fastai's value)
     affine:bool=True, # Learn a scale and a shift for each class?
     eps:float=1e-5, # Added to the variance before the root (PyTorch's and fastai's value; Keras's is 1e-3)
+    mean_only:bool=False, # Only centre and shift the scores, not divide and scale them?
 )->nn.BatchNorm1d: # The new layer
     "Put a final BN after the last `Linear` of the model of `learn`, its parameters in the optimizer"
     if final_bn(learn.model) is not None:
@@ -345,7 +500,7 @@ def add_final_bn(
     xb,yb = _peek(learn.dls)
     _check_targets(yb)
     out,lin = _trace(learn.model, xb)
-    bn = new_final_bn(out.shape[1], momentum, affine, eps).to(out.device)
+    bn = _output_bn(out.shape[1], momentum, affine, eps, mean_only).to(out.device)
     _place(learn, bn, lin)
     _optimize(learn, bn, lin)
     return bn
@@ -357,19 +512,23 @@ class FinalBN(FinalBNCheck):
         momentum:float|None=.01, # Weight of the newest batch in the running statistics (fastai's value)
         affine:bool=True, # Learn a scale and a shift for each class?
         eps:float=1e-5, # Added to the variance before the root (PyTorch's and fastai's value; Keras's is 1e-3)
+        mean_only:bool=False, # Only centre and shift the scores, not divide and scale them?
+        prior=None, # Where the shift starts (`start_at_log_prior`): `'train'`, class frequencies, or `None` for zero
     ):
+        _check_prior(prior, affine)
         store_attr()
         self.layer = None
 
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
         if name=='learn' and value is not None and (self.layer is None or final_bn(value.model) is not self.layer):
-            self.layer = add_final_bn(value, self.momentum, self.affine, self.eps)
+            self.layer = add_final_bn(value, self.momentum, self.affine, self.eps, self.mean_only)
+            if self.prior is not None: start_at_log_prior(value, self.prior)
 
 # %% ../nbs/00_head.ipynb #d834679c
 def _remove(learn, bn):
     "Take `bn` out of the model of `learn`, and what was added to the learner for its sake"
-    parent,name = _parent(learn.model, bn)
+    parent,name = parent_of(learn.model, bn)
     if getattr(parent, 'is_final_bn_pair', False):
         if parent is learn.model and isinstance(learn.splitter, _Split): learn.splitter = learn.splitter.inner
         _replace(learn, parent, parent[0])
@@ -389,7 +548,7 @@ def drop_final_bn(
 # %% ../nbs/00_head.ipynb #581604f1
 def _before(model, bn):
     "The module right before `bn` in the `Sequential` that holds it, `None` elsewhere"
-    parent,name = _parent(model, bn)
+    parent,name = parent_of(model, bn)
     mods = list(parent.children()) if isinstance(parent, nn.Sequential) else [bn]
     i = next(i for i,m in enumerate(mods) if m is bn)
     return mods[i-1] if i else None
@@ -398,6 +557,16 @@ def _before(model, bn):
 def _doubles(*ts):
     "Tensors in double precision, `None` as it is"
     return [None if t is None else t.double() for t in ts]
+
+# %% ../nbs/00_head.ipynb #56806a9e
+def _constants(bn):
+    "Mean, variance, epsilon, scale and shift that `bn` predicts with; zeros and ones for what it leaves out"
+    one,parts = torch.ones_like(bn.running_var),getattr(bn, 'parts', PARTS_OF_BN)
+    mean = bn.running_mean if 'mean' in parts else 0*one
+    var,eps = (bn.running_var,bn.eps) if 'var' in parts else (one,0.)
+    scale = one if bn.weight is None else bn.weight
+    shift = 0*one if bn.bias is None else bn.bias
+    return mean,var,eps,scale,shift
 
 # %% ../nbs/00_head.ipynb #06f8ec18
 def fold_final_bn(
@@ -409,10 +578,8 @@ def fold_final_bn(
     if not isinstance(lin, nn.Linear):
         raise ValueError(f"only a Linear can take in the final BN, and the layer before it is {type(lin).__name__}: "
                          "keep the layer (it costs next to nothing), or end the model in a Linear and train again")
-    one = torch.ones_like(bn.running_var)
-    scale,shift = (bn.weight,bn.bias) if bn.affine else (one,0*one)
-    linear_and_stats = _doubles(lin.weight, lin.bias, bn.running_mean, bn.running_var)
-    w,b = fuse_linear_bn_weights(*linear_and_stats, bn.eps, *_doubles(scale, shift))
+    mean,var,eps,scale,shift = _constants(bn)
+    w,b = fuse_linear_bn_weights(*_doubles(lin.weight, lin.bias, mean, var), eps, *_doubles(scale, shift))
     grad,dtype = lin.weight.requires_grad,lin.weight.dtype
     lin.weight,lin.bias = (nn.Parameter(t.detach().to(dtype), grad) for t in (w, b))
     _remove(learn, bn)
@@ -432,44 +599,4 @@ def recompute_stats(
     z = torch.cat(seen)
     bn.running_mean.copy_(z.mean(0))
     bn.running_var.copy_(z.var(0))
-    return learn
-
-# %% ../nbs/00_head.ipynb #06c5e014
-def log_prior(
-    y:torch.Tensor, # `(N,)` integer classes of a training set
-    n:int, # Scores of the network: one a class, or a single one for a sigmoid
-)->torch.Tensor: # `(n,)`
-    "The log of the class frequencies of `y`, or for a single score the log odds of class 1"
-    count = y.bincount(minlength=max(n, 2)).double()
-    if absent := (count==0).nonzero().flatten().tolist():
-        raise ValueError(f"class {absent[0]} has no item in the training set, and no log of its frequency: "
-                         "look at the labels and the split")
-    if len(count)>max(n, 2): raise ValueError(f"the labels are of {len(count)} classes, the network has {n} scores")
-    logs = (count/count.sum()).log()
-    return (logs if n>1 else logs[1:]-logs[0]).float()
-
-@torch.no_grad()
-def start_beta(
-    model:nn.Module, # With a final BN that has a scale and a shift; changed in place
-    y:torch.Tensor, # `(N,)` integer classes of the training set
-)->nn.Module: # The same
-    "Start the shift of the final BN of `model` at the `log_prior` of `y`"
-    bn = _require_bn(model, 'start')
-    if not bn.affine: raise ValueError("a final BN without a shift (affine=False) cannot start at the log-prior")
-    bn.bias.copy_(log_prior(y.cpu(), bn.num_features))
-    return model
-
-def start_at_log_prior(
-    learn:Learner, # With a final BN that has a scale and a shift; before its training
-)->Learner: # The same
-    """Start the shift of the final BN at the log of the class frequencies of the training set
-
-    The scores then say from the first step how rare a class is, which Adam would not learn in a short training. So the
-    default threshold is right where the classes are as frequent as in training (99:1), and the ranking is the layer's.
-    """
-    labels = item_labels(learn.dls.train.dataset)
-    if labels is None:
-        raise ValueError("the labels of this data set cannot be read without its items: "
-                         "give them to `start_beta(learn.model, labels)`")
-    start_beta(learn.model, torch.as_tensor([int(o) for o in labels]))
     return learn

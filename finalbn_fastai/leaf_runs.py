@@ -24,10 +24,10 @@ from .networks import INITS, body_of, find_architecture
 from .replicas import ReplicaBatchNorm1d, ReplicaLoader, replica_learner, replica_preds
 from .study import Task, whole
 from .thresholds import margin
-from .training import LATER, ON_OR_NONE, OPTIMIZERS, SHARED, SWITCH, begin, check_beta, check_loss
-from .training import PARTS, loss_of, mixed, n_batches, n_scores
-from .training import FirstNaN, TestCurve, fit_learner, one_after_the_other, run_row
-from .training import stacked_rows, why_failed
+from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SHARED, SWITCH
+from .training import begin, check_inside, check_layer, check_loss, loss_of, mixed, n_batches, n_scores
+from .training import FirstNaN, Inside, TestCurve, fit_learner, one_after_the_other, run_row
+from .training import set_test_stats, split_replicas, stacked_rows, why_failed
 
 # %% auto #0
 __all__ = ['BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'leaf_learner', 'run_leaves', 'leaf_steps', 'leaf_block',
@@ -136,7 +136,7 @@ def run_heads(
     trials:list, # `dict`s of `LEAVES` that differ in their seed only
     device:torch.device, # Where to train
     tick=noop, # Is told how much is done, 0 to 1
-)->list: # One row a trial, with its `scores`
+)->list: # One row a trial, with its `scores` unless `inside` is on
     "The body frozen: train the papers' heads on its features, as replicas, and score each on its balanced test set"
     start,t = perf_counter(),trials[0]
     dls = [_feature_draw(o, device) for o in trials]
@@ -145,12 +145,17 @@ def run_heads(
     if _changed(t):
         for o,d in zip(trials, dls): d.loaders[0] = _changed_batches(o, device)
     def make(): return begin(trial_head(t, dls[0].n_features, n_scores(t['output'], 2)), t, y)
-    learn = replica_learner(make, dls, [o['seed'] for o in trials], loss, wd=t['wd'], opt_func=OPTIMIZERS[t['opt']][1])
+    learn = replica_learner(make, dls, [o['seed'] for o in trials], loss, wd=t['wd'],
+                            opt_func=OPTIMIZERS[t['opt']][1], splitter=partial(split_replicas, t))
     curve = [TestCurve(range(1, t['epochs']+1), (_tests(dls), _valids(dls)))] if t['by_epoch'] else []
-    fit_learner(learn, t['epochs'], t['lr'], tick=tick, cbs=curve)
+    inside = [Inside()] if t['inside'] else []
+    fit_learner(learn, t['epochs'], t['lr'], tick=tick, cbs=[*curve, *inside], beta_lr=t['beta_lr'])
+    set_test_stats(learn, t['test_stats'], _tests(dls))
     rows = stacked_rows(learn, 1, perf_counter()-start, _tests(dls))
+    for cb in inside: cb.add_to(rows, learn)
     for more in [f for k,f in _MORE.items() if t[k]]:
         for row,scores in zip(rows, more(learn, dls)): row.update(scores)
+    if t['inside']: return rows
     for row,scores in zip(rows, _handed_over(learn, trials, device)): row['scores'] = scores
     return rows
 
@@ -244,8 +249,12 @@ def run_leaves(
 def _refuse_leaves(t):
     "A `ValueError` for settings that do not go together"
     check_loss(t['output'], t['loss'])
-    check_beta(t)
+    check_layer(t)
+    check_inside(t, 2, t['by_epoch'] and 'by_epoch')
     frozen = _on_features(t)
+    unusual = [k for k in ('layer','beta_lr','bn_wd','test_stats','inside') if t[k]!=LATER[k]]
+    if unusual and not frozen:
+        raise ValueError(f"{unusual[0]}={t[unusual[0]]!r} is for a frozen body: without body, augment and mixup")
     for k in ('removed','calibrated'):
         if not t[k]: continue
         if not frozen: raise ValueError(f"{k}=True is for a frozen body: without body={t['body']!r}")

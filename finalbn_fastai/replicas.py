@@ -5,7 +5,7 @@
 # %% ../nbs/05_replicas.ipynb #00f5517a
 from __future__ import annotations
 from contextlib import suppress
-from functools import partial
+from functools import partial, reduce
 from itertools import chain
 from math import ceil, gcd
 from pathlib import Path
@@ -18,13 +18,15 @@ from fastai.callback.core import Callback, CancelValidException, TrainEvalCallba
 from fastai.callback.schedule import ParamScheduler
 from fastai.data.core import DataLoaders
 from fastai.learner import CastToTensor, Learner
-from fastai.optimizer import OptimWrapper, Optimizer, average_grad, average_sqr_grad, step_stat, weight_decay
+from fastai.optimizer import OptimWrapper, Optimizer, SGD, average_grad, average_sqr_grad, step_stat, weight_decay
 from fastai.torch_core import norm_bias_params, set_seed
+from .head import PartialBatchNorm1d
 
 # %% auto #0
-__all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d', 'ReplicaDropout', 'Replicas',
-           'ReplicaLoader', 'ReplicaLoss', 'replica_adam', 'keras_adam', 'replica_keras_adam', 'cache_share',
-           'stack_sizes', 'NoValidation', 'ReplicaLearner', 'replica_learner', 'replica_preds']
+__all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaPartialBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d',
+           'ReplicaDropout', 'Replicas', 'ReplicaLoader', 'ReplicaLoss', 'decay_groups', 'replica_adam', 'keras_adam',
+           'replica_keras_adam', 'cache_share', 'stack_sizes', 'momentum_sgd', 'replica_sgd', 'NoValidation',
+           'ReplicaLearner', 'replica_learner', 'replica_preds', 'replica_recompute_stats']
 
 # %% ../nbs/05_replicas.ipynb #4c8e3dcd
 def _stack(mods, name):
@@ -87,6 +89,13 @@ class ReplicaBatchNorm1d(_GroupedBatchNorm, nn.BatchNorm1d):
         r,n,c = x.shape
         return super().forward(x.transpose(0, 1).reshape(n, r*c)).view(n, r, c).transpose(0, 1)
 
+class ReplicaPartialBatchNorm1d(ReplicaBatchNorm1d, PartialBatchNorm1d):
+    "R `PartialBatchNorm1d` layers over `(R,N,features)`"
+    def __init__(self, mods):
+        m = mods[0]
+        PartialBatchNorm1d.__init__(self, len(mods)*m.num_features, m.parts, m.detach, m.eps, m.momentum)
+        self.fill(mods)
+
 class ReplicaBatchNorm2d(_GroupedBatchNorm, nn.BatchNorm2d):
     "R `BatchNorm2d` layers over `(N,R*channels,H,W)`"
 
@@ -134,7 +143,8 @@ class _ToVectors(nn.Module):
 
 # %% ../nbs/05_replicas.ipynb #2a154ace
 _stacked = {nn.Linear:ReplicaLinear, nn.Conv2d:ReplicaConv2d,
-            nn.BatchNorm1d:ReplicaBatchNorm1d, nn.BatchNorm2d:ReplicaBatchNorm2d}
+            nn.BatchNorm1d:ReplicaBatchNorm1d, nn.BatchNorm2d:ReplicaBatchNorm2d,
+            PartialBatchNorm1d:ReplicaPartialBatchNorm1d}
 _pooling = nn.MaxPool2d,nn.AvgPool2d,nn.AdaptiveAvgPool2d
 _elementwise = nn.ReLU,nn.LeakyReLU,nn.GELU,nn.SiLU,nn.Tanh,nn.Sigmoid,nn.Identity
 _on_images = nn.Conv2d,nn.BatchNorm2d,*_pooling
@@ -246,12 +256,18 @@ class ReplicaLoss:
         self.step += 1
 
 # %% ../nbs/05_replicas.ipynb #282deb72
-def _decay_groups(model):
+def decay_groups(
+    model:nn.Module, # Of any kind
+    decay_too=(), # Parameters that decay although they are biases or of a BN
+    apart=(), # Parameters that make a third group, which does not decay
+)->L: # Two lists of parameters, or three
     "The parameters that decay, and those that do not: biases and BN layers"
-    bare = {id(p) for p in norm_bias_params(model, True)}
-    decay = L(p for p in model.parameters() if id(p) not in bare)
-    rest = L(p for p in model.parameters() if id(p) in bare)
-    return L(decay, rest)
+    bare = {id(p) for p in norm_bias_params(model, True)}-{id(p) for p in decay_too}
+    alone = {id(p) for p in apart}
+    here = [p for p in model.parameters() if id(p) not in alone]
+    decay = L(p for p in here if id(p) not in bare)
+    rest = L(p for p in here if id(p) in bare)
+    return L(decay, rest, L(apart)) if alone else L(decay, rest)
 
 def _has_fused(p):
     "Does PyTorch have a fused Adam for this device?"
@@ -262,11 +278,11 @@ def _has_fused(p):
 # %% ../nbs/05_replicas.ipynb #c3191547
 def _wrapped(opt, params, wd, **kwargs):
     "An optimizer of PyTorch's, fused where that can be, for fastai; weight decay for the first group only"
-    groups = [dict(params=list(p), weight_decay=w) for p,w in zip(params, (wd, 0.)) if len(p)]
+    groups = [dict(params=list(p), weight_decay=w) for p,w in zip(params, (wd, 0., 0.)) if len(p)]
     return OptimWrapper(groups, opt, convert_groups=False, fused=_has_fused(params[0][0]), **kwargs)
 
 def replica_adam(
-    params, # From `_decay_groups`
+    params, # From `decay_groups`
     lr:float, # As for any optimizer of fastai
     wd:float=.01, # Weight decay, of the first group only (fastai's default)
     **kwargs # More of `torch.optim.AdamW`
@@ -302,7 +318,7 @@ class _KerasAdamW(torch.optim.AdamW):
         return super().step(closure)
 
 def replica_keras_adam(
-    params, # From `_decay_groups`
+    params, # From `decay_groups`
     lr:float, # As for any optimizer of fastai
     wd:float=0., # Weight decay, of the first group only
     **kwargs # More of `torch.optim.AdamW`
@@ -357,6 +373,37 @@ def stack_sizes(
     sizes[-1] += n%step
     return sizes
 
+# %% ../nbs/05_replicas.ipynb #6c299217
+class _DecoupledSGD(torch.optim.SGD):
+    "PyTorch's SGD, its weight decay apart from the gradient"
+    def __init__(self, params, **kwargs):
+        super().__init__(params, **kwargs)
+        for g in self.param_groups: g['decay'],g['weight_decay'] = g['weight_decay'],0.
+
+    def step(self, closure=None):
+        with torch.no_grad():
+            for g in self.param_groups:
+                for p in g['params']:
+                    if p.grad is not None: p.mul_(1-g['lr']*g['decay'])
+        return super().step(closure)
+
+def momentum_sgd(
+    params, # As for any optimizer of fastai
+    lr:float, # As for any optimizer of fastai
+    wd:float=0., # Weight decay, decoupled; a `Learner` sets its own
+)->Optimizer: # For an ordinary `Learner`
+    "fastai's SGD with a momentum of 0.9, which the one-cycle schedule moves between 0.95 and 0.85"
+    return SGD(params, lr=lr, mom=.9, wd=wd)
+
+def replica_sgd(
+    params, # From `decay_groups`
+    lr:float, # As for any optimizer of fastai
+    wd:float=.01, # Weight decay, of the first group only (fastai's default)
+    **kwargs # More of `torch.optim.SGD`
+)->OptimWrapper:
+    "`momentum_sgd` for replicas"
+    return _wrapped(_DecoupledSGD, params, wd, lr=lr, momentum=.9, **kwargs)
+
 # %% ../nbs/05_replicas.ipynb #e26b9b1c
 class NoValidation(Callback):
     "Skips validation, so that the test set is not looked at while training"
@@ -401,7 +448,8 @@ def replica_learner(
     loss_func=cross_entropy, # Of one replica, as for `ReplicaLoss`
     wd:float=.01, # Weight decay (fastai's default)
     cbs=None, # Callbacks
-    opt_func=replica_adam, # Or `replica_keras_adam`
+    opt_func=replica_adam, # Or `replica_keras_adam`, `replica_sgd`
+    splitter=decay_groups, # From the model to groups of parameters, of which the first decays
     **kwargs # More of `Learner`
 )->Learner: # Its model is a `Replicas`; train it like any other
     "R independent networks in one `Learner`; `learn.loss_func.first_nan` says which have failed, and when"
@@ -414,7 +462,7 @@ def replica_learner(
     loaders.device = device
     model = Replicas(nets, seeds).to(device)
     return ReplicaLearner(loaders, model, loss_func=ReplicaLoss(loss_func), opt_func=partial(opt_func, wd=wd),
-                          splitter=_decay_groups, cbs=cbs, **kwargs)
+                          splitter=splitter, cbs=cbs, **kwargs)
 
 # %% ../nbs/05_replicas.ipynb #8113b30a
 @torch.no_grad()
@@ -426,3 +474,18 @@ def replica_preds(
     loader = learn.dls.valid if dls is None else ReplicaLoader(dls)
     model = learn.model.eval()
     return torch.cat([model(x) for x in loader.x.split(loader.bs, 1)], 1),loader.y
+
+# %% ../nbs/05_replicas.ipynb #eb41be5d
+@torch.no_grad()
+def replica_recompute_stats(
+    learn:Learner, # From `replica_learner`, its networks ending in a BN
+    dls:list|None=None, # One loader a replica; the training loaders if `None`
+)->Learner: # The same
+    "As `recompute_stats`: set the running statistics of each replica's final BN to those of its own images"
+    loader = learn.dls.train if dls is None else ReplicaLoader(dls)
+    *layers,bn = learn.model.eval().layers
+    before = [reduce(lambda h,layer: layer(h), layers, x) for x in loader.x.split(loader.bs, 1)]
+    z = torch.cat(before, 1).double()
+    bn.running_mean.copy_(z.mean(1).flatten())
+    bn.running_var.copy_(z.var(1).flatten())
+    return learn

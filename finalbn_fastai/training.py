@@ -14,16 +14,21 @@ from fastcore.basics import noop
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
 from fastai.optimizer import Adam
-from .head import check_batches, start_beta
+from .head import PARTS_OF_BN, check_batches, class_counts, final_bn, new_final_bn, parent_of
+from .head import recompute_stats, start_beta
 from .metrics import score_run
-from .replicas import NoValidation, keras_adam, replica_adam, replica_keras_adam, replica_preds
+from .replicas import NoValidation, ReplicaBatchNorm1d, decay_groups, keras_adam, momentum_sgd
+from .replicas import replica_adam, replica_keras_adam, replica_preds, replica_recompute_stats
+from .replicas import replica_sgd
 from .study import StepsTimed, between, or_none, provenance, steps_to_time, whole
+from .thresholds import margin
 
 # %% auto #0
-__all__ = ['LOSSES', 'OPTIMIZERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'SHARED', 'LATER', 'SCHEDULES', 'PARTS', 'softmax_bce',
-           'sigmoid_bce', 'class_weights', 'weighted_cce', 'weighted_cce_per_image', 'smoothed_cce', 'check_loss',
-           'loss_of', 'mixed', 'n_scores', 'check_beta', 'begin', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN',
-           'fit_learner', 'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other']
+__all__ = ['LOSSES', 'OPTIMIZERS', 'LAYERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'TEST_STATS', 'SHARED', 'LATER', 'SCHEDULES',
+           'PARTS', 'softmax_bce', 'sigmoid_bce', 'class_weights', 'weighted_cce', 'weighted_cce_per_image',
+           'smoothed_cce', 'check_loss', 'loss_of', 'mixed', 'n_scores', 'check_beta', 'check_layer', 'check_inside',
+           'begin', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN', 'fit_learner', 'split_replicas', 'split_alone',
+           'decay_final_bn', 'set_test_stats', 'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other', 'Inside']
 
 # %% ../nbs/07_training.ipynb #0c22ab7f
 def softmax_bce(
@@ -111,23 +116,71 @@ def n_scores(
     return 1 if output=='sigmoid' else classes
 
 # %% ../nbs/07_training.ipynb #8590f77f
-OPTIMIZERS = {'fastai': (Adam,replica_adam), 'keras': (keras_adam,replica_keras_adam)}
+OPTIMIZERS = {'fastai': (Adam,replica_adam), 'keras': (keras_adam,replica_keras_adam),
+              'sgd': (momentum_sgd,replica_sgd)}
+
+# Name to the parts of `PartialBatchNorm1d`; `'bn_detached'` has no gradient through the statistics
+LAYERS = {'center':('mean',), 'center_beta':('mean','beta'), 'scale':('var',), 'bn_noaffine':('mean','var'),
+          'bn_beta':('mean','var','beta'), 'bn_gamma':('mean','var','gamma'), 'bn_detached':PARTS_OF_BN}
+
+def _parts(t):
+    "The parts of the final BN of a trial, none without one"
+    if not t['final_bn']: return ()
+    if t.get('layer'): return LAYERS[t['layer']]
+    return PARTS_OF_BN if t['affine'] else ('mean','var')
 
 def check_beta(
     trial:dict # With `beta`, `final_bn` and `affine`
 ):
     "A `ValueError` for a shift that starts somewhere, but is not there"
-    if not trial['beta'] or trial['final_bn'] and trial['affine']: return
+    if not trial['beta'] or 'beta' in _parts(trial): return
+    with_shift = ', '.join(repr(k) for k,parts in LAYERS.items() if 'beta' in parts)
     raise ValueError(f"beta={trial['beta']!r} is where the shift of the final BN starts: "
-                     "it needs final_bn=True and affine=True")
+                     f"it needs final_bn=True and affine=True, and a layer with a shift ({with_shift})")
+
+def check_layer(
+    trial:dict # With `final_bn`, `affine`, `eps`, and what `LATER` has of the final BN
+):
+    "A `ValueError` for settings of the final BN that it would not obey"
+    t,parts = trial,_parts(trial)
+    check_beta(t)
+    if not t['final_bn']:
+        unusual = [k for k in ('layer','beta_lr','bn_wd','test_stats') if t[k]!=LATER[k]]
+        if unusual: raise ValueError(f"{unusual[0]}={t[unusual[0]]!r} is of the final BN: it needs final_bn=True")
+    if t['layer'] and not t['affine']:
+        raise ValueError(f"layer={t['layer']!r} says which parts are learned: affine=False is for layer=None")
+    if t['layer'] and 'var' not in parts and t['eps']!=LATER['eps']:
+        raise ValueError(f"eps={t['eps']} is added to the variance, and layer={t['layer']!r} does not divide by it")
+    if t['beta_lr']!=1 and 'beta' not in parts:
+        raise ValueError(f"beta_lr={t['beta_lr']} is for a final BN with a shift: this one has none")
+    if t['bn_wd'] and not {'gamma','beta'}&set(parts):
+        raise ValueError("bn_wd=True is for a final BN with a scale or a shift: this one has none")
+    if t['bn_wd'] and t['beta_lr']!=1: raise ValueError("beta_lr is for a shift that does not decay: bn_wd=False")
+
+def check_inside(
+    trial:dict, # With `inside` and `test_stats`
+    classes:int, # How many there are
+    curve='', # Name of the setting that scores while training, if it is on
+):
+    "A `ValueError` for what cannot be kept of the inside of a run, or of its course"
+    if trial['inside'] and classes>2: raise ValueError(f"inside=True is for two classes, not for {classes}")
+    if curve and trial['test_stats']!='running':
+        raise ValueError(f"{curve}=True scores with the running statistics while training: "
+                         f"test_stats={trial['test_stats']!r} would not be obeyed")
 
 def begin(
     net:nn.Module, # With its first weights; changed in place
-    trial:dict, # With `beta`
+    trial:dict, # With `beta`, and `layer` unless it is `None`
     y:torch.Tensor, # `(N,)` classes of the training set
 )->nn.Module: # The same
-    "Start the shift of the final BN as a trial says: at zero, or at the log of the class frequencies"
-    return start_beta(net, y) if trial['beta']=='log-prior' else net
+    "Make the final BN what a trial says: which of `LAYERS`, its shift at zero or at the log of the class frequencies"
+    t,bn = trial,final_bn(net)
+    if name := t.get('layer'):
+        parent,place = parent_of(net, bn)
+        bn = new_final_bn(bn.num_features, bn.momentum, eps=bn.eps, parts=LAYERS[name], detach=name=='bn_detached')
+        setattr(parent, place, bn)
+    if t['beta']=='log-prior': start_beta(net, class_counts(y, bn.num_features))
+    return net
 
 # %% ../nbs/07_training.ipynb #95978069
 SWITCH = False,True
@@ -143,10 +196,14 @@ def _known_loss(v):
     if v not in names: raise ValueError(f"{v!r}: there is {', '.join(map(repr, names))}")
 
 OUTPUTS = 'softmax','sigmoid'
+TEST_STATS = 'running','recomputed','batch'
 SHARED = dict(final_bn=SWITCH, affine=SWITCH, momentum=or_none(between(0, 1)), output=OUTPUTS, loss=_known_loss,
               epochs=whole(1), bs=whole(2), lr=between(0, float('inf')), wd=_from_zero,
-              eps=between(0, float('inf')), beta=(None,'log-prior'), opt=tuple(OPTIMIZERS), drop_last=SWITCH)
-LATER = dict(eps=1e-5, beta=None, opt='fastai', drop_last=True)
+              eps=between(0, float('inf')), beta=(None,'log-prior'), opt=tuple(OPTIMIZERS), drop_last=SWITCH,
+              layer=(None,*LAYERS), beta_lr=between(0, float('inf')), bn_wd=SWITCH, test_stats=TEST_STATS,
+              inside=ON_OR_NONE)
+LATER = dict(eps=1e-5, beta=None, opt='fastai', drop_last=True, layer=None, beta_lr=1, bn_wd=False,
+             test_stats='running', inside=None)
 
 # %% ../nbs/07_training.ipynb #5a67e31a
 def n_batches(
@@ -206,6 +263,12 @@ class FirstNaN(Callback):
 # %% ../nbs/07_training.ipynb #c53e4505
 SCHEDULES = 'one-cycle','flat'
 
+def _rates(learn, lr, last):
+    "A learning rate for each group of parameters, the last one's `last` times the others'"
+    if not learn.opt: learn.create_opt()
+    others = len(learn.opt.param_lists)-1
+    return [lr]*others+[last*lr]
+
 def fit_learner(
     learn:Learner, # Ordinary, or of replicas
     epochs:int, # Passes over the training set
@@ -213,15 +276,56 @@ def fit_learner(
     schedule:str='one-cycle', # `'one-cycle'`, or `'flat'` for a constant learning rate and momentum
     tick=noop, # Is told how much is done
     cbs=(), # More callbacks
+    beta_lr:float=1, # How many times `lr` the last group of parameters is trained with
 )->Learner: # Trained
     "Train without looking at the test set; `StepsTimed` where the run is only timed, `ValueError` for a batch of one"
     check_batches(learn.dls.train)
     if schedule not in SCHEDULES: raise ValueError(f"schedule={schedule!r}: it is 'one-cycle' or 'flat'")
     cbs = [NoValidation(), _Report(tick), *cbs]
     if n := steps_to_time(): cbs.append(StepTimer(n))
+    if beta_lr!=1: lr = _rates(learn, lr, beta_lr)
     fit = learn.fit_one_cycle if schedule=='one-cycle' else learn.fit
     with learn.no_bar(), learn.no_logging(), learn.removed_cbs(learn.recorder): fit(epochs, lr, cbs=cbs)
     return learn
+
+# %% ../nbs/07_training.ipynb #3137749a
+def split_replicas(
+    trial:dict, # With `beta_lr` and `bn_wd`
+    model:nn.Module, # A `Replicas`
+): # As from `decay_groups`
+    "The groups of parameters of a trial: the shift of the final BN has one of its own where its learning rate differs"
+    bn = model.layers[-1]
+    if trial['bn_wd']: return decay_groups(model, decay_too=bn.parameters())
+    return decay_groups(model, apart=[bn.bias] if trial['beta_lr']!=1 else ())
+
+def split_alone(
+    trial:dict, # With `beta_lr`
+    model:nn.Module, # An ordinary network
+)->list: # One list of parameters, or two
+    "The same for an ordinary `Learner`, which knows by itself what does not decay"
+    shift = [final_bn(model).bias] if trial['beta_lr']!=1 else []
+    others = [p for p in model.parameters() if all(p is not q for q in shift)]
+    return [others, shift] if shift else [others]
+
+def decay_final_bn(
+    learn:Learner # Ordinary, with a final BN, not trained yet
+)->Learner: # The same
+    "Let weight decay reach the scale and the shift of the final BN"
+    learn.create_opt()
+    for p in final_bn(learn).parameters(): learn.opt.state[p]['do_wd'] = True
+    return learn
+
+def set_test_stats(
+    learn:Learner, # Trained, its networks ending in a final BN: of replicas, or ordinary
+    which:str, # One of `TEST_STATS`
+    tests, # The test loader, or a list of them, one a replica
+)->Learner: # The same, its running statistics replaced
+    "Give the final BN the statistics that it is to be scored with"
+    if which=='running': return learn
+    source = tests if which=='batch' else None
+    if not hasattr(learn.model, 'n_replicas'):
+        with learn.no_bar(): return recompute_stats(learn, source)
+    return replica_recompute_stats(learn, source)
 
 # %% ../nbs/07_training.ipynb #316f9e42
 def why_failed(
@@ -269,3 +373,52 @@ def one_after_the_other(
 
 # %% ../nbs/07_training.ipynb #2135a43b
 PARTS = 'test','valid','train','rest' # Of a draw; `'rest'`: in none of the others
+
+# %% ../nbs/07_training.ipynb #fc34b7e6
+class Inside(Callback):
+    "Notes what goes on in the final BN of replicas of two classes while they train"
+    counts_only = True
+    def before_fit(self):
+        self.steps,self.sum_lr = 0,0.
+        self.start = _shift(self.model)
+    def after_batch(self):
+        if not self.training: return
+        self.steps += 1
+        self.sum_lr += self.opt.hypers[0]['lr']
+
+    @torch.no_grad()
+    def columns(self,
+        learn:Learner # From `replica_learner`, which this has been with while it trained
+    )->list: # A `dict` a replica
+        "The columns of `inside=True`"
+        loader,model,loss = learn.dls.train,learn.model.eval(),learn.loss_func.func
+        z = torch.cat([model(x) for x in loader.x.split(loader.bs, 1)], 1)
+        means = dict(mean_p=margin(z).sigmoid().mean(1), train_loss=torch.vmap(loss)(z, loader.y))
+        if self.start is not None: means['delta_beta'] = _shift(model)-self.start
+        means.update(_scales(model))
+        counts = dict(steps=self.steps, sum_lr=self.sum_lr)
+        return [{**{k:v[r].item() for k,v in means.items()}, **counts} for r in range(len(z))]
+
+    def add_to(self,
+        rows:list, # One a replica, as from `stacked_rows`
+        learn:Learner, # As for `columns`
+    ):
+        "Add the columns to the rows of those replicas that have not failed"
+        for row,columns in zip(rows, self.columns(learn)):
+            if not row['failed']: row.update(columns)
+
+def _learned(model, name):
+    "`(R,scores)` values of a parameter of the final BN of replicas, `None` where there is none"
+    bn = model.layers[-1]
+    if not isinstance(bn, ReplicaBatchNorm1d) or getattr(bn, name) is None: return None
+    return getattr(bn, name).detach().view(bn.n_replicas, -1).clone()
+
+def _shift(model):
+    "`(R,)` shift of class 1 less that of class 0"
+    beta = _learned(model, 'bias')
+    return None if beta is None else margin(beta)
+
+def _scales(model):
+    "`(R,)` scales by name"
+    gamma = _learned(model, 'weight')
+    return {} if gamma is None else {f'gamma_{c}':g for c,g in enumerate(gamma.T)}
