@@ -5,7 +5,7 @@
 # %% ../nbs/07_training.ipynb #8059a5f8
 from __future__ import annotations
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from time import perf_counter
 import numpy as np, torch
 from torch import nn
@@ -14,7 +14,7 @@ from fastcore.basics import noop
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
 from fastai.optimizer import Adam
-from .head import PARTS_OF_BN, check_batches, class_counts, final_bn, new_final_bn, parent_of
+from .head import PARTS_OF_BN, add_final_bn, check_batches, class_counts, final_bn, new_final_bn, parent_of
 from .head import recompute_stats, start_beta
 from .metrics import score_run
 from .replicas import NoValidation, ReplicaBatchNorm1d, decay_groups, keras_adam, momentum_sgd
@@ -145,8 +145,10 @@ def check_layer(
     t,parts = trial,_parts(trial)
     check_beta(t)
     if not t['final_bn']:
-        unusual = [k for k in ('layer','beta_lr','bn_wd','test_stats') if t[k]!=LATER[k]]
+        unusual = [k for k in ('layer','beta_lr','bn_wd','test_stats') if t[k]!=LATER[k] and t[k]!='added']
         if unusual: raise ValueError(f"{unusual[0]}={t[unusual[0]]!r} is of the final BN: it needs final_bn=True")
+    elif t['test_stats']=='added':
+        raise ValueError("test_stats='added' puts a final BN after the trained network: it needs final_bn=False")
     if t['layer'] and not t['affine']:
         raise ValueError(f"layer={t['layer']!r} says which parts are learned: affine=False is for layer=None")
     if t['layer'] and 'var' not in parts and t['eps']!=LATER['eps']:
@@ -196,7 +198,7 @@ def _known_loss(v):
     if v not in names: raise ValueError(f"{v!r}: there is {', '.join(map(repr, names))}")
 
 OUTPUTS = 'softmax','sigmoid'
-TEST_STATS = 'running','recomputed','batch'
+TEST_STATS = 'running','recomputed','batch','added'
 SHARED = dict(final_bn=SWITCH, affine=SWITCH, momentum=or_none(between(0, 1)), output=OUTPUTS, loss=_known_loss,
               epochs=whole(1), bs=whole(2), lr=between(0, float('inf')), wd=_from_zero,
               eps=between(0, float('inf')), beta=(None,'log-prior'), opt=tuple(OPTIMIZERS), drop_last=SWITCH,
@@ -315,13 +317,21 @@ def decay_final_bn(
     for p in final_bn(learn).parameters(): learn.opt.state[p]['do_wd'] = True
     return learn
 
+def _add_bn(learn):
+    "Put a final BN without scale and shift after the trained networks"
+    if not hasattr(learn.model, 'n_replicas'): return add_final_bn(learn, affine=False)
+    model = learn.model
+    n = model.layers[-1].weight.shape[-1]
+    model.layers.append(ReplicaBatchNorm1d([new_final_bn(n, affine=False) for _ in range(model.n_replicas)]))
+
 def set_test_stats(
-    learn:Learner, # Trained, its networks ending in a final BN: of replicas, or ordinary
+    learn:Learner, # Trained, its networks ending in a final BN, unless it is to be added: of replicas, or ordinary
     which:str, # One of `TEST_STATS`
     tests, # The test loader, or a list of them, one a replica
 )->Learner: # The same, its running statistics replaced
     "Give the final BN the statistics that it is to be scored with"
     if which=='running': return learn
+    if which=='added': _add_bn(learn)
     source = tests if which=='batch' else None
     if not hasattr(learn.model, 'n_replicas'):
         with learn.no_bar(): return recompute_stats(learn, source)
@@ -392,10 +402,14 @@ class Inside(Callback):
     )->list: # A `dict` a replica
         "The columns of `inside=True`"
         loader,model,loss = learn.dls.train,learn.model.eval(),learn.loss_func.func
-        z = torch.cat([model(x) for x in loader.x.split(loader.bs, 1)], 1)
+        *before,last = model.layers
+        h = torch.cat([reduce(lambda h,layer: layer(h), before, x) for x in loader.x.split(loader.bs, 1)], 1)
+        z = last(h)
         means = dict(mean_p=margin(z).sigmoid().mean(1), train_loss=torch.vmap(loss)(z, loader.y))
         if self.start is not None: means['delta_beta'] = _shift(model)-self.start
         means.update(_scales(model))
+        if isinstance(last, ReplicaBatchNorm1d):
+            means.update(var_train=h[...,-1].var(1), var_running=last.running_var.view(len(h), -1)[:,-1])
         counts = dict(steps=self.steps, sum_lr=self.sum_lr)
         return [{**{k:v[r].item() for k,v in means.items()}, **counts} for r in range(len(z))]
 
