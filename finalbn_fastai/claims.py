@@ -33,6 +33,7 @@ __all__ = ['CLAIMS', 'PAGES', 'rows_at', 'scored', 'both_ways', 'gained', 'mean_
 _METRIC = '(f1|precision|recall)_(minority|majority)2?|f1_macro|roc_auc|pr_auc|best_f1|best_threshold|log_loss|ece'
 _KNOWN = re.compile(rf'(removed_|reset_|peak_|chosen_)?({_METRIC})|(log_loss|ece)_(scaled|99|99_scaled)|'
                     'temperature|(peak|chosen)_epoch|f1_curve|accuracy|f1_rarest|classes|images|rarest|'
+                    'delta_beta|gamma_[01]|mean_p|train_loss|var_train|var_running|steps|sum_lr|'
                     'study|seed|failed|seconds|stacked|device|processor|torch|fastai|finalbn_fastai|python|date|pool')
 
 @lru_cache

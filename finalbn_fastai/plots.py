@@ -7,8 +7,8 @@ from __future__ import annotations
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 
 # %% auto #0
-__all__ = ['WITHOUT', 'WITH', 'effects', 'forest', 'f1_curves', 'curves', 'prevalence_curves', 'margins', 'both_logits',
-           'disagreements']
+__all__ = ['WITHOUT', 'WITH', 'effects', 'forest', 'f1_curves', 'curves', 'prevalence_curves', 'heat_maps', 'sweeps', 'margins',
+           'both_logits', 'disagreements']
 
 # %% ../nbs/08a_plots.ipynb #828502ac
 WITHOUT,WITH = 'C1','C0'
@@ -134,6 +134,56 @@ def prevalence_curves(
         _bare(ax).grid(alpha=.3)
     axs[0][0].set_ylabel('F1 of the minority')
     fig.legend(*axs[0][0].get_legend_handles_labels(), loc='outside upper center', ncols=2, frameon=False, fontsize=9)
+    return fig
+
+# %% ../nbs/08a_plots.ipynb #c173ce8d
+def _shade(value, cmap, norm):
+    "Black or white, whichever is readable on the colour of a value"
+    r,g,b,_ = cmap(norm(value))
+    return 'k' if .299*r+.587*g+.114*b>.5 else 'w'
+
+def heat_maps(
+    tables:dict, # Title to values, one panel each: index and columns are what the axes count, their names the labels
+    label:str, # What the colour means
+    marks:dict|None=None, # Title to what a `(row, column)` of the index and the columns is marked with
+    limit:float=1., # Colours go from minus to plus this
+):
+    "Values over two settings as coloured cells with their numbers: blue above zero, red below"
+    fig,axs = _figure(3.3, len(tables), width=max(5.6, 4*len(tables)), squeeze=False)
+    norm,cmap = plt.Normalize(-limit, limit),plt.get_cmap('RdBu')
+    for ax,(title,table) in zip(axs[0], tables.items()):
+        image = ax.imshow(table, cmap=cmap, norm=norm, aspect='auto', origin='lower')
+        for (i,j),v in np.ndenumerate(table.values.astype(float)):
+            mark = (marks or {}).get(title, {}).get((table.index[i],table.columns[j]), '')
+            text = '–' if np.isnan(v) else f'{v:+.2f}'
+            ax.text(j, i, f'{text}\n{mark}'.strip(), ha='center', va='center', fontsize=8, color=_shade(v, cmap, norm))
+        ax.set(title=title, xlabel=table.columns.name, ylabel=table.index.name)
+        ax.set_xticks(range(table.shape[1]), [f'{v:g}' for v in table.columns])
+        ax.set_yticks(range(table.shape[0]), [f'{v:g}' for v in table.index])
+    fig.colorbar(image, ax=axs, label=label)
+    return fig
+
+# %% ../nbs/08a_plots.ipynb #0813e203
+def sweeps(
+    table:pd.DataFrame, # A row a point: panel, line (the first one solid, the others dashed), final_bn, and the two that follow
+    x:str, # Column of the horizontal axis, drawn logarithmically
+    y:str, # Column of the vertical axis, 0 to 1
+    xlabel:str, # Of the axis
+    ylabel:str, # Of the axis
+):
+    "A score over a setting, with the final BN and without, a panel each: as many dashes as there are kinds of line"
+    panels,lines = table.panel.unique(),list(table.line.unique())
+    n = min(2, len(panels))
+    fig,axs = _figure(2.4*-(-len(panels)//n)+.4, n, nrows=-(-len(panels)//n), width=6.4, sharey=True, squeeze=False)
+    for ax,panel in zip(axs.flat, panels):
+        for (line,bn),part in table[table.panel==panel].groupby(['line','final_bn'], sort=False):
+            part,dashes = part.sort_values(x),['-','--',':'][lines.index(line)]
+            label = f"{line}, {'with' if bn else 'without'}"
+            ax.plot(part[x], part[y], dashes, marker='o', ms=3, color=WITH if bn else WITHOUT, label=label)
+        ax.set(title=panel, xscale='log', xlabel=xlabel, ylim=(-.02,1.02))
+        _bare(ax).grid(alpha=.3)
+    for ax in axs[:,0]: ax.set_ylabel(ylabel)
+    fig.legend(*axs.flat[0].get_legend_handles_labels(), loc='outside upper center', ncols=2, frameon=False, fontsize=9)
     return fig
 
 # %% ../nbs/08a_plots.ipynb #b29c5030

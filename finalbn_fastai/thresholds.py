@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 # %% auto #0
-__all__ = ['margin', 'at_prevalence', 'prevalence_threshold', 'prior_threshold']
+__all__ = ['margin', 'f1_of_rates', 'at_prevalence', 'prevalence_threshold', 'prior_threshold']
 
 # %% ../nbs/01a_thresholds.ipynb #4945881f
 def margin(
@@ -52,6 +52,16 @@ def _ratio(a, b):
     "`a/b`, and 0 where `b` is 0"
     return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=b>0)[()]
 
+def f1_of_rates(
+    recall, # Share of the rare images that give an alarm, 0 to 1; numbers or arrays, as the next
+    false_positive_rate, # Share of the common images that give one
+    prevalence, # Share of the rare class where the network is used, above 0 and below 1
+): # 0 to 1; 0 where nothing gives an alarm
+    "F1 of the rare class at a prevalence, from the two rates that do not depend on it"
+    p = _check_prevalence(prevalence)
+    hits = p*np.asarray(recall, float)
+    return _ratio(2*hits, p+hits+(1-p)*np.asarray(false_positive_rate, float))
+
 def at_prevalence(
     y, # `(N,)` zeros and ones, 1 the rare class
     scores, # `(N,)` scores, higher for class 1, in any unit
@@ -69,7 +79,7 @@ def at_prevalence(
     hits,misses,false_alarms = p*recall,p*(1-recall),(1-p)*fpr
     alarms = hits+false_alarms
     cost = costs[0]*misses+costs[1]*false_alarms
-    return dict(precision=_ratio(hits, alarms), recall=recall, f1=_ratio(2*hits, p+alarms), false_positive_rate=fpr,
+    return dict(precision=_ratio(hits, alarms), recall=recall, f1=f1_of_rates(recall, fpr, p), false_positive_rate=fpr,
                 alarms=1000*alarms, false_alarms=1000*false_alarms, misses=1000*misses, cost=1000*cost)
 
 # %% ../nbs/01a_thresholds.ipynb #d08102d5

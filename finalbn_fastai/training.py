@@ -175,13 +175,14 @@ def begin(
     trial:dict, # With `beta`, and `layer` unless it is `None`
     y:torch.Tensor, # `(N,)` classes of the training set
 )->nn.Module: # The same
-    "Make the final BN what a trial says: which of `LAYERS`, its shift at zero or at the log of the class frequencies"
+    "Make the final BN what a trial says: which of `LAYERS`, its shift at zero or at the log of class frequencies"
     t,bn = trial,final_bn(net)
     if name := t.get('layer'):
         parent,place = parent_of(net, bn)
         bn = new_final_bn(bn.num_features, bn.momentum, eps=bn.eps, parts=LAYERS[name], detach=name=='bn_detached')
         setattr(parent, place, bn)
     if t['beta']=='log-prior': start_beta(net, class_counts(y, bn.num_features))
+    elif t['beta']: start_beta(net, [1-t['beta'],t['beta']])
     return net
 
 # %% ../nbs/07_training.ipynb #95978069
@@ -197,11 +198,17 @@ def _known_loss(v):
     names = list(dict.fromkeys(loss for _,loss in LOSSES))
     if v not in names: raise ValueError(f"{v!r}: there is {', '.join(map(repr, names))}")
 
+def _start(v):
+    "A check for a setting: where the shift of the final BN starts"
+    if v is None or v=='log-prior': return
+    if isinstance(v, bool) or not isinstance(v, float) or not 0<v<1:
+        raise ValueError(f"{v!r}: there is None, 'log-prior', and the share of the minority, above 0 and below 1")
+
 OUTPUTS = 'softmax','sigmoid'
 TEST_STATS = 'running','recomputed','batch','added'
 SHARED = dict(final_bn=SWITCH, affine=SWITCH, momentum=or_none(between(0, 1)), output=OUTPUTS, loss=_known_loss,
               epochs=whole(1), bs=whole(2), lr=between(0, float('inf')), wd=_from_zero,
-              eps=between(0, float('inf')), beta=(None,'log-prior'), opt=tuple(OPTIMIZERS), drop_last=SWITCH,
+              eps=between(0, float('inf')), beta=_start, opt=tuple(OPTIMIZERS), drop_last=SWITCH,
               layer=(None,*LAYERS), beta_lr=between(0, float('inf')), bn_wd=SWITCH, test_stats=TEST_STATS,
               inside=ON_OR_NONE)
 LATER = dict(eps=1e-5, beta=None, opt='fastai', drop_last=True, layer=None, beta_lr=1, bn_wd=False,
