@@ -188,9 +188,10 @@ def dots(page):
     return page.eval_on_selector_all('.fbn-live svg', first_path)
 
 
-def test_stepped_figure(browser, site, toc):
+@pytest.mark.parametrize('motion', ['reduce', 'no-preference'])
+def test_stepped_figure(browser, site, toc, motion):
     "The keyboard moves the slider, the slider moves the dots, and nothing is asked of another host"
-    page = open_page(browser, f'{site}/nbs/08d_steps.html', reduced_motion='reduce')
+    page = open_page(browser, f'{site}/nbs/08d_steps.html', reduced_motion=motion)
     assert page.is_visible('.fbn-live') and not page.is_visible('.fbn-still')
     first,said = dots(page),page.get_attribute('.fbn-bar input', 'aria-valuetext')
     assert len(first)==2 and all(d.count('M')==400 for d in first)
