@@ -110,9 +110,17 @@ def browser():
 
 
 def open_page(browser, url, **kwargs):
-    "A new page at `url`; what it asks of other hosts is refused, as on a train, and kept in `page.refused`"
+    """
+    A new page at `url`; what it asks of other hosts is refused, as on a train, and kept in `page.refused`
+
+    What its scripts complain of is kept in `page.errors`.
+    """
     page = browser.new_context(**kwargs).new_page()
-    page.refused = []
+    page.refused,page.errors = [],[]
+    def complain(message):
+        if message.type=='error': page.errors.append(message.text)
+    page.on('pageerror', lambda error: page.errors.append(str(error)))
+    page.on('console', complain)
     def refuse(route):
         page.refused.append(route.request.url)
         route.abort()
@@ -172,3 +180,51 @@ def test_fits_the_screen(browser, site, toc, width):
         assert not page.refused
         page.context.close()
     assert not wide
+
+
+def dots(page):
+    "Where the majority's dots of each network are"
+    first_path = "svgs => svgs.map(svg => svg.querySelector('svg > path').getAttribute('d'))"
+    return page.eval_on_selector_all('.fbn-live svg', first_path)
+
+
+@pytest.mark.parametrize('motion', ['reduce', 'no-preference'])
+def test_stepped_figure(browser, site, toc, motion):
+    "The keyboard moves the slider, the slider moves the dots, and nothing is asked of another host"
+    page = open_page(browser, f'{site}/nbs/08d_steps.html', reduced_motion=motion)
+    assert page.is_visible('.fbn-live') and not page.is_visible('.fbn-still')
+    first,said = dots(page),page.get_attribute('.fbn-bar input', 'aria-valuetext')
+    assert len(first)==2 and all(d.count('M')==400 for d in first)
+    page.wait_for_timeout(300)
+    assert dots(page)==first, 'the figure moves by itself'
+    page.focus('.fbn-bar input')
+    for _ in range(9): page.keyboard.press('ArrowRight')
+    moved = dots(page)
+    assert all(a!=b for a,b in zip(first, moved))
+    assert page.get_attribute('.fbn-bar input', 'aria-valuetext')!=said
+    page.keyboard.press('Home')
+    assert dots(page)==first
+    page.keyboard.press('End')
+    last = page.get_attribute('.fbn-bar input', 'aria-valuetext')
+    page.click('.fbn-play')
+    page.wait_for_function("document.querySelector('.fbn-bar input').value>0")
+    page.click('.fbn-play')
+    assert page.inner_text('.fbn-play')=='Play'
+    assert page.get_attribute('.fbn-bar input', 'aria-valuetext') not in (said, last)
+    page.context.close()
+    cover = open_page(browser, f'{site}/{toc[0]}.html')
+    assert not page.refused
+    assert set(page.errors) <= set(cover.errors), "the figure's own, beside what the theme complains of"
+    cover.context.close()
+
+
+@pytest.mark.parametrize('how', ['no scripts', 'paper'])
+def test_stepped_figure_stands_still(browser, site, how):
+    "Without scripts, and in print, there is a picture with words"
+    page = open_page(browser, f'{site}/nbs/08d_steps.html', java_script_enabled=how=='paper')
+    if how=='paper': page.emulate_media(media='print')
+    assert page.is_visible('.fbn-still') and not page.is_visible('.fbn-live')
+    still = page.locator('.fbn-still')
+    assert still.get_attribute('role')=='img' and 'threes found' in still.get_attribute('aria-label')
+    assert all(svg.bounding_box()['height']>50 for svg in still.locator('svg').all())
+    page.context.close()
