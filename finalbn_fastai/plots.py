@@ -165,7 +165,7 @@ def heat_maps(
 
 # %% ../nbs/08a_plots.ipynb #0813e203
 def sweeps(
-    table:pd.DataFrame, # A row a point: panel, line (the first one solid, the others dashed), final_bn, and the two that follow
+    table:pd.DataFrame, # A row a point: panel, line (the first solid, others dashed), final_bn, `x`, `y`
     x:str, # Column of the horizontal axis, drawn logarithmically
     y:str, # Column of the vertical axis, 0 to 1
     xlabel:str, # Of the axis

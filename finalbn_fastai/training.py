@@ -14,8 +14,8 @@ from fastcore.basics import noop
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
 from fastai.optimizer import Adam
-from .head import PARTS_OF_BN, add_final_bn, check_batches, class_counts, final_bn, new_final_bn, parent_of
-from .head import recompute_stats, start_beta
+from .head import PARTS_OF_BN, add_final_bn, check_batches, class_counts, final_bn, new_final_bn
+from .head import parent_of, recompute_stats, start_beta
 from .metrics import score_run
 from .replicas import NoValidation, ReplicaBatchNorm1d, decay_groups, keras_adam, momentum_sgd
 from .replicas import replica_adam, replica_keras_adam, replica_preds, replica_recompute_stats

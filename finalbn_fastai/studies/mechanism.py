@@ -16,10 +16,90 @@ from ..tables import results, summary
 from ..thresholds import f1_of_rates
 from ..training import LAYERS
 
+def stream_f1(
+    rows:pd.DataFrame, # From `results`, of two classes
+    prevalence:float=.01, # Share of the minority where the network is used
+)->pd.Series: # One a row
+    "F1 of the minority at the default threshold on a stream, from what it was on the balanced test set"
+    return f1_of_rates(rows.recall_minority, 1-rows.recall_majority, prevalence)
+
 # %% auto #0
 __all__ = ['ablations', 'ablations_leaves', 'ablations_cnn', 'ablations_sigmoid', 'deployment', 'map_digits', 'map_leaves', 'sgd',
-           'sgd_leaves', 'predicted_digits', 'predicted_leaves', 'predicted_majorities', 'rate_sum', 'reach',
-           'expected_p', 'stream_f1', 'effect_map', 'looked_up', 'predictions']
+           'sgd_leaves', 'predicted_digits', 'predicted_leaves', 'predicted_majorities', 'stream_f1', 'rate_sum',
+           'reach', 'expected_p', 'effect_map', 'looked_up', 'predictions']
+
+# %% ../../nbs/21_mechanism.ipynb #b6c3509c
+def rate_sum(
+    lr:float, # Top of fastai's one-cycle schedule, with its other defaults
+    steps:int, # Of the optimizer
+)->float: # About half of `lr*steps`
+    "Sum of the learning rates over the steps of a one-cycle schedule (`Learner.fit_one_cycle`)"
+    at = combined_cos(.25, lr/25, lr, lr/1e5)
+    return sum(at(i/steps) for i in range(steps))
+
+def reach(
+    lr:float, # As for `rate_sum`; about twice what a constant rate would be
+    steps:int, # Of the optimizer: epochs times batches
+    imbalance:float=100, # Images of the majority for each one of the minority, above 1
+)->float: # From 1 on, the default threshold can have arrived where the class frequencies want it
+    "How far Adam can move the shift of the final BN, as a share of the way to the log-prior"
+    if not imbalance>1: raise ValueError(f"imbalance={imbalance}: images of the majority for each one of the minority, "
+                                         "a number above 1")
+    return 2*rate_sum(lr, steps)/log(imbalance)
+
+def expected_p(
+    gamma:float, # Mean scale of the two classes
+    shift:float, # Of the minority less that of the majority
+    prior:float, # Share of the minority in the training set
+    kept:float=1., # Standard deviation of the scores over that which the layer divides them by
+)->float:
+    "Mean probability of the minority over a training set whose classes the layer has told apart"
+    inside = 2*gamma*kept*sqrt(prior/(1-prior))
+    return prior+(1-prior)/(1+exp(inside-shift))
+
+# %% ../../nbs/21_mechanism.ipynb #ac9c0929
+def effect_map(
+    rows:pd.DataFrame, # Of runs with `inside=True`, with the final BN at `momentum` and without
+    score:str='f1_minority', # A column, 0 to 1
+    momentum:float=.1, # Of the final BN
+)->pd.DataFrame: # As from `summary`, a row a cell; reach; closed: the gain, as a share of what there is left to gain
+    "What the layer adds, over learning rate and steps"
+    rows = rows[~rows.final_bn.astype(bool) | (rows.momentum==momentum)]
+    cells = summary(rows, by=['lr','steps'], scores=[score])
+    cells['reach'] = [reach(o.lr, int(o.steps)) for o in cells.itertuples()]
+    return cells.assign(closed=cells.difference/(1-cells.without))
+
+def _around(values, at):
+    "Those of sorted `values` that `at` lies between"
+    i = int(np.clip(np.searchsorted(values, at), 1, len(values)-1))
+    return values[i-1:i+1]
+
+def _onto(values, at):
+    "`at`, on the edge of sorted `values` if it is up to a tenth beyond it"
+    edge = float(np.clip(at, values.min(), values.max()))
+    return edge if abs(log(edge/at))<=log(1.1) else at
+
+def _between(grid, lr, steps):
+    "A value of a table over learning rates and steps, between its lines and columns; NaN outside"
+    axes = [np.log(v.to_numpy(float)) for v in (grid.index, grid.columns)]
+    at = RegularGridInterpolator(axes, grid.to_numpy(), bounds_error=False)
+    return float(at([log(lr), log(steps)])[0])
+
+def looked_up(
+    cells:pd.DataFrame, # From `effect_map`, of a training set of 100:1
+    lr:float, # Of the run that is asked about
+    steps:int, # Of the run
+    imbalance:float=100, # Of its training set
+    without:float|None=None, # Its score without the layer, if known: the gain is then a share of what this leaves
+)->dict: # difference; lo, hi (of the cells around it); reach. NaN outside the map
+    "What the map says of a run: at its learning rate, and at so many steps that the reach is the same"
+    grid = cells.pivot(index='lr', columns='steps', values='difference' if without is None else 'closed')
+    same = _onto(grid.columns, steps*log(100)/log(imbalance))
+    difference = _between(grid, lr, same)*(1 if without is None else 1-without)
+    near = cells[cells.lr.isin(_around(grid.index, lr)) & cells.steps.isin(_around(grid.columns, same))]
+    found = dict(difference=difference, lo=near.lo.min(), hi=near.hi.max())
+    if isnan(difference): found = dict.fromkeys(found, float('nan'))
+    return dict(found, reach=reach(lr, steps, imbalance))
 
 # %% ../../nbs/21_mechanism.ipynb #6be478e2
 _momenta = [.01,.1]
@@ -39,7 +119,8 @@ def _ablations(other_init, **usual):
     both = [*_both(**usual), *_both(**usual, init=other_init), *_both(**usual, bias=False)]
     changes = [dict(bn, **v) for v in _of_the_layer]
     started_otherwise = dict(bn, **_parts, init=other_init, momentum=.1)
-    return [*both, *changes, dict(bn, momentum=None), started_otherwise, dict(usual, final_bn=False, test_stats='added')]
+    added = dict(usual, final_bn=False, test_stats='added')
+    return [*both, *changes, dict(bn, momentum=None), started_otherwise, added]
 
 _digits,_leaves = dict(n_majority=1000, inside=True),dict(inside=True)
 _short_and_long = dict(_digits, epochs=[20,100])
@@ -50,30 +131,32 @@ ablations = Study('ablations', DIGITS,
 _apple = dict(_leaves, plant='apple')
 _plants = [*_both(**_leaves, lr=3e-3), dict(_leaves, lr=3e-3, final_bn=True, momentum=.1, beta='log-prior'),
            dict(_leaves, lr=3e-3, final_bn=True, momentum=.1, **_parts)]
+_other_plants = [dict(o, plant=['pepper','tomato']) for o in _plants]
+_slower = [*_both(**_apple, lr=1e-3), dict(_apple, lr=1e-3, final_bn=True, momentum=.1, **_parts)]
 ablations_leaves = Study('ablations_leaves', LEAVES,
-                         [*_ablations('pytorch', lr=3e-3, **_apple), *[dict(o, plant=['pepper','tomato']) for o in _plants],
-                          *_both(**_apple, lr=1e-3), dict(_apple, lr=1e-3, final_bn=True, momentum=.1, **_parts)],
+                         [*_ablations('pytorch', lr=3e-3, **_apple), *_other_plants, *_slower],
                          about='Parts of the final BN, and its settings one at a time: leaves, frozen body')
 
 _cnn = dict(_digits, arch='cnn', epochs=20)
-ablations_cnn = Study('ablations_cnn', DIGITS,
-                      [*_both(**_cnn), *[dict(_cnn, final_bn=True, momentum=_momenta, **v)
-                                         for v in (dict(eps=1e-3), dict(test_stats='recomputed'), dict(layer='center_beta'))]],
+_ends_it = dict(eps=1e-3),dict(test_stats='recomputed'),dict(layer='center_beta')
+_mended = [dict(_cnn, final_bn=True, momentum=_momenta, **v) for v in _ends_it]
+ablations_cnn = Study('ablations_cnn', DIGITS, [*_both(**_cnn), *_mended],
                       about='Momentum, epsilon and recomputed statistics: CNN, 1000 and 10 digits')
 
 # %% ../../nbs/21_mechanism.ipynb #c89ecd35
 _keras = dict(_digits, output='sigmoid', loss='BCE', opt='keras', schedule='flat', init='keras', wd=0., bs=32,
               drop_last=False)
 _with = dict(_keras, final_bn=True, momentum=.1)
-ablations_sigmoid = Study('ablations_sigmoid', DIGITS,
-                          [dict(_keras, final_bn=False), dict(_with, eps=[1e-5,1e-3]), dict(_with, layer='center_beta')],
+_sigmoids = [dict(_keras, final_bn=False), dict(_with, eps=[1e-5,1e-3]), dict(_with, layer='center_beta')]
+ablations_sigmoid = Study('ablations_sigmoid', DIGITS, _sigmoids,
                           about='What the final BN loses with a sigmoid and the defaults of Keras: one-layer network')
 
 # %% ../../nbs/21_mechanism.ipynb #ada09644
 deployment = Study('deployment', DIGITS,
-                   dict(n_majority=1000, epochs=[20,100], final_bn=True, momentum=.1, beta=['log-prior',.1,.03,.003,.001]),
-                   about='Start the shift at the frequencies of the stream, or at those of the training set and move the '
-                         'threshold: one-layer network, 1000 and 10 digits')
+                   dict(n_majority=1000, epochs=[20,100], final_bn=True, momentum=.1,
+                        beta=['log-prior',.1,.03,.003,.001]),
+                   about='Start the shift at the frequencies of the stream, or at those of the training set and move '
+                         'the threshold: one-layer network, 1000 and 10 digits')
 
 # %% ../../nbs/21_mechanism.ipynb #e4910b83
 _rates = [1e-4,3e-4,1e-3,3e-3,1e-2]
@@ -113,77 +196,6 @@ _two_majorities = dict(arch='small_resnet', majority=(5,8), n_majority=1000, epo
 predicted_majorities = Study('predicted_majorities', DIGITS,
                              [dict(_two_majorities, final_bn=False), dict(_two_majorities, final_bn=True, momentum=.1)],
                              about='A prediction put to the test: two majorities, small ResNet')
-
-# %% ../../nbs/21_mechanism.ipynb #b6c3509c
-def rate_sum(
-    lr:float, # Top of fastai's one-cycle schedule, with its other defaults
-    steps:int, # Of the optimizer
-)->float: # About half of `lr*steps`
-    "Sum of the learning rates over the steps of a one-cycle schedule (`Learner.fit_one_cycle`)"
-    at = combined_cos(.25, lr/25, lr, lr/1e5)
-    return sum(at(i/steps) for i in range(steps))
-
-def reach(
-    lr:float, # As for `rate_sum`; about twice what a constant rate would be
-    steps:int, # Of the optimizer: epochs times batches
-    imbalance:float=100, # Images of the majority for each one of the minority, above 1
-)->float: # From 1 on, the default threshold can have arrived where the class frequencies want it
-    "How far Adam can move the shift of the final BN, as a share of the way to the log-prior"
-    if not imbalance>1: raise ValueError(f"imbalance={imbalance}: images of the majority for each one of the minority, "
-                                         "a number above 1")
-    return 2*rate_sum(lr, steps)/log(imbalance)
-
-def expected_p(
-    gamma:float, # Mean scale of the two classes
-    shift:float, # Of the minority less that of the majority
-    prior:float, # Share of the minority in the training set
-    kept:float=1., # Standard deviation of the scores over that which the layer divides them by
-)->float:
-    "Mean probability of the minority over a training set whose classes the layer has told apart"
-    inside = 2*gamma*kept*sqrt(prior/(1-prior))
-    return prior+(1-prior)/(1+exp(inside-shift))
-
-# %% ../../nbs/21_mechanism.ipynb #ac9c0929
-def stream_f1(
-    rows:pd.DataFrame, # From `results`, of two classes
-    prevalence:float=.01, # Share of the minority where the network is used
-)->pd.Series: # One a row
-    "F1 of the minority at the default threshold on a stream, from what it was on the balanced test set"
-    return f1_of_rates(rows.recall_minority, 1-rows.recall_majority, prevalence)
-
-def effect_map(
-    rows:pd.DataFrame, # Of runs with `inside=True`, with the final BN at `momentum` and without
-    score:str='f1_minority', # A column
-    momentum:float=.1, # Of the final BN
-)->pd.DataFrame: # As from `summary`, a row a learning rate and number of steps; `reach`
-    "What the layer adds, over learning rate and steps"
-    rows = rows[~rows.final_bn.astype(bool) | (rows.momentum==momentum)]
-    cells = summary(rows, by=['lr','steps'], scores=[score])
-    return cells.assign(reach=[reach(o.lr, int(o.steps)) for o in cells.itertuples()])
-
-def _grid(cells, column): return cells.pivot(index='lr', columns='steps', values=column)
-
-def _around(values, at):
-    "Those of sorted `values` that `at` lies between"
-    i = int(np.clip(np.searchsorted(values, at), 1, len(values)-1))
-    return values[i-1:i+1]
-
-def looked_up(
-    cells:pd.DataFrame, # From `effect_map`, of a training set of 100:1
-    lr:float, # Of the run that is asked about
-    steps:int, # Of the run
-    imbalance:float=100, # Of its training set
-)->dict: # difference, lo, hi (of the cells around it), reach; NaN outside the map
-    "What the map says of a run: at its learning rate, and at so many steps that the reach is the same"
-    same = steps*log(100)/log(imbalance)
-    grid = _grid(cells, 'difference')
-    axes = [np.log(v.to_numpy(float)) for v in (grid.index, grid.columns)]
-    at = RegularGridInterpolator(axes, grid.to_numpy(), bounds_error=False)
-    difference = float(at([log(lr), log(same)])[0])
-    near = cells[cells.lr.isin(_around(grid.index, lr)) & cells.steps.isin(_around(grid.columns, same))]
-    found = dict(difference=difference, lo=near.lo.min(), hi=near.hi.max())
-    if isnan(difference): found = dict.fromkeys(found, float('nan'))
-    return dict(found, reach=reach(lr, steps, imbalance))
 
 # %% ../../nbs/21_mechanism.ipynb #fc893da6
 # Study, the map it is looked up in, majority over minority in training, which runs, and how many steps they take
