@@ -149,9 +149,9 @@ def heat_maps(
     limit:float=1., # Colours go from minus to plus this
 ):
     "Values over two settings as coloured cells with their numbers: blue above zero, red below"
-    fig,axs = _figure(3.3, len(tables), width=max(5.6, 4*len(tables)), squeeze=False)
+    fig,axs = _figure(2.5*len(tables), nrows=len(tables), squeeze=False)
     norm,cmap = plt.Normalize(-limit, limit),plt.get_cmap('RdBu')
-    for ax,(title,table) in zip(axs[0], tables.items()):
+    for ax,(title,table) in zip(axs[:,0], tables.items()):
         image = ax.imshow(table, cmap=cmap, norm=norm, aspect='auto', origin='lower')
         for (i,j),v in np.ndenumerate(table.values.astype(float)):
             mark = (marks or {}).get(title, {}).get((table.index[i],table.columns[j]), '')

@@ -21,7 +21,7 @@ def stream_f1(
     prevalence:float=.01, # Share of the minority where the network is used
 )->pd.Series: # One a row
     "F1 of the minority at the default threshold on a stream, from what it was on the balanced test set"
-    return f1_of_rates(rows.recall_minority, 1-rows.recall_majority, prevalence)
+    return pd.Series(f1_of_rates(rows.recall_minority, 1-rows.recall_majority, prevalence), rows.index)
 
 # %% auto #0
 __all__ = ['ablations', 'ablations_leaves', 'ablations_cnn', 'ablations_sigmoid', 'deployment', 'map_digits', 'map_leaves', 'sgd',
