@@ -199,11 +199,10 @@ predicted_majorities = Study('predicted_majorities', DIGITS,
 
 # %% ../../nbs/21_mechanism.ipynb #fc893da6
 # Study, the map it is looked up in, majority over minority in training, which runs, and how many steps they take
-_ASKED = [('predicted_digits', 'map_digits', 1000, dict(lr=1e-3), 20*78),
-          ('predicted_digits', 'map_digits', 1000, dict(lr=1e-2), 20*78),
-          ('predicted_leaves', 'map_leaves', 100, dict(lr=2e-3, epochs=10), 10*15),
-          ('predicted_leaves', 'map_leaves', 100, dict(lr=6e-3, epochs=30), 30*15),
-          ('predicted_majorities', 'map_digits', 100, dict(lr=1e-3), 30*31)]
+_ASKED = [('predicted_digits', 'map_digits', 1000, dict(lr=lr), 20*78) for lr in (1e-3, 1e-2)]
+_ASKED += [('predicted_leaves', 'map_leaves', 100, dict(lr=2e-3, epochs=10), 10*15)]
+_ASKED += [('predicted_leaves', 'map_leaves', 100, dict(lr=6e-3, epochs=30), 30*15)]
+_ASKED += [('predicted_majorities', 'map_digits', 100, dict(lr=1e-3), 30*31)]
 
 def predictions(
     scores:tuple=('f1_minority','roc_auc') # Columns of `results`
