@@ -16,17 +16,18 @@ from ..tables import results, summary
 from ..thresholds import f1_of_rates
 from ..training import LAYERS
 
+# %% auto #0
+__all__ = ['ablations', 'ablations_leaves', 'ablations_cnn', 'ablations_sigmoid', 'deployment', 'map_digits', 'map_leaves', 'sgd',
+           'sgd_leaves', 'predicted_digits', 'predicted_leaves', 'predicted_majorities', 'stream_f1', 'rate_sum',
+           'reach', 'expected_p', 'effect_map', 'looked_up', 'predictions']
+
+# %% ../../nbs/21_mechanism.ipynb #36ab45da
 def stream_f1(
     rows:pd.DataFrame, # From `results`, of two classes
     prevalence:float=.01, # Share of the minority where the network is used
 )->pd.Series: # One a row
     "F1 of the minority at the default threshold on a stream, from what it was on the balanced test set"
     return pd.Series(f1_of_rates(rows.recall_minority, 1-rows.recall_majority, prevalence), rows.index)
-
-# %% auto #0
-__all__ = ['ablations', 'ablations_leaves', 'ablations_cnn', 'ablations_sigmoid', 'deployment', 'map_digits', 'map_leaves', 'sgd',
-           'sgd_leaves', 'predicted_digits', 'predicted_leaves', 'predicted_majorities', 'stream_f1', 'rate_sum',
-           'reach', 'expected_p', 'effect_map', 'looked_up', 'predictions']
 
 # %% ../../nbs/21_mechanism.ipynb #b6c3509c
 def rate_sum(
