@@ -26,7 +26,7 @@ from .head import PartialBatchNorm1d
 __all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaPartialBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d',
            'ReplicaDropout', 'Replicas', 'ReplicaLoader', 'ReplicaLoss', 'decay_groups', 'replica_adam', 'keras_adam',
            'replica_keras_adam', 'cache_share', 'stack_sizes', 'momentum_sgd', 'replica_sgd', 'NoValidation',
-           'ReplicaLearner', 'replica_learner', 'replica_preds', 'replica_recompute_stats']
+           'ReplicaLearner', 'replica_learner', 'replica_preds', 'before_last', 'replica_recompute_stats']
 
 # %% ../nbs/05_replicas.ipynb #4c8e3dcd
 def _stack(mods, name):
@@ -477,15 +477,23 @@ def replica_preds(
 
 # %% ../nbs/05_replicas.ipynb #eb41be5d
 @torch.no_grad()
+def before_last(
+    model:nn.Module, # A `Replicas`, in the mode that it is to be in
+    loader:ReplicaLoader, # Whose images are taken, all of them, in batches as large as its own
+)->torch.Tensor: # `(R,N,features)`
+    "What the last layer of replicas is given"
+    *layers,_ = model.layers
+    batches = loader.x.split(loader.bs, 1)
+    return torch.cat([reduce(lambda h,layer: layer(h), layers, x) for x in batches], 1)
+
+@torch.no_grad()
 def replica_recompute_stats(
     learn:Learner, # From `replica_learner`, its networks ending in a BN
     dls:list|None=None, # One loader a replica; the training loaders if `None`
 )->Learner: # The same
     "As `recompute_stats`: set the running statistics of each replica's final BN to those of its own images"
     loader = learn.dls.train if dls is None else ReplicaLoader(dls)
-    *layers,bn = learn.model.eval().layers
-    before = [reduce(lambda h,layer: layer(h), layers, x) for x in loader.x.split(loader.bs, 1)]
-    z = torch.cat(before, 1).double()
+    z,bn = before_last(learn.model.eval(), loader).double(),learn.model.layers[-1]
     bn.running_mean.copy_(z.mean(1).flatten())
     bn.running_var.copy_(z.var(1).flatten())
     return learn

@@ -5,7 +5,7 @@
 # %% ../nbs/07_training.ipynb #8059a5f8
 from __future__ import annotations
 from collections.abc import Callable
-from functools import partial, reduce
+from functools import partial
 from time import perf_counter
 import numpy as np, torch
 from torch import nn
@@ -17,7 +17,8 @@ from fastai.optimizer import Adam
 from .head import PARTS_OF_BN, add_final_bn, check_batches, class_counts, final_bn, new_final_bn
 from .head import parent_of, recompute_stats, start_beta
 from .metrics import score_run
-from .replicas import NoValidation, ReplicaBatchNorm1d, decay_groups, keras_adam, momentum_sgd
+from .replicas import NoValidation, ReplicaBatchNorm1d, before_last, decay_groups, keras_adam
+from .replicas import momentum_sgd
 from .replicas import replica_adam, replica_keras_adam, replica_preds, replica_recompute_stats
 from .replicas import replica_sgd
 from .study import StepsTimed, between, or_none, provenance, steps_to_time, whole
@@ -409,8 +410,7 @@ class Inside(Callback):
     )->list: # A `dict` a replica
         "The columns of `inside=True`"
         loader,model,loss = learn.dls.train,learn.model.eval(),learn.loss_func.func
-        *before,last = model.layers
-        h = torch.cat([reduce(lambda h,layer: layer(h), before, x) for x in loader.x.split(loader.bs, 1)], 1)
+        h,last = before_last(model, loader),model.layers[-1]
         z = last(h)
         means = dict(mean_p=margin(z).sigmoid().mean(1), train_loss=torch.vmap(loss)(z, loader.y))
         if self.start is not None: means['delta_beta'] = _shift(model)-self.start
