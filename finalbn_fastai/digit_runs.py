@@ -12,16 +12,16 @@ from torch import nn
 from fastcore.basics import noop
 from fastai.callback.schedule import Learner
 from fastai.torch_core import set_seed
-from .digits import digit_dls
+from .digits import digit_dls, validation_digits
 from .metrics import class_roles, class_scores, curve_text, probabilities, score_run
 from .networks import INITS, cnn_net, fc_net, find_architecture, photo_net
-from .replicas import replica_learner, replica_preds, stack_sizes
+from .replicas import Items, replica_learner, replica_preds, stack_sizes
 from .study import StepsTimed, Task, between, or_none, whole
 from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SCHEDULES, SHARED, SWITCH
-from .training import begin, check_inside, check_layer, check_loss, loss_of, n_batches, n_scores
+from .training import begin, check_after, check_inside, check_layer, check_loss, loss_of, n_batches, n_scores
 from .training import FirstNaN, Inside, TestCurve, decay_final_bn, fit_learner, one_after_the_other
-from .training import run_row, set_test_stats, split_alone, split_replicas, stacked_rows, why_failed
+from .training import replica_after, run_row, set_test_stats, split_alone, split_replicas, stacked_rows, why_failed
 
 # %% auto #0
 __all__ = ['STACKED', 'DIGITS', 'DIGITS_ALONE', 'n_minority', 'n_digits', 'digit_net', 'trial_dls', 'run_digits_alone',
@@ -54,14 +54,18 @@ def digit_net(
     return photo_net(arch, n, pretrained=pretrained, size=t['size'] or 28, init=t['init'], **bn)
 
 # %% ../nbs/07a_digit_runs.ipynb #309e5786
+def _drawn(t):
+    "What decides the draw of a trial"
+    draw = {k:t[k] for k in ('minority','majority','ratio','seed','n_majority')}
+    return dict(draw, source=t['source'] or 'full')
+
 def trial_dls(
     trial:dict, # Of `DIGITS`
     device=None, # Where images live; the CPU if `None`
 ): # As from `digit_dls`
     "The draw of a trial; full MNIST unless it says otherwise"
     t = trial
-    return digit_dls(t['minority'], t['majority'], t['ratio'], seed=t['seed'], bs=t['bs'], n_majority=t['n_majority'],
-                     device=device, source=t['source'] or 'full', drop_last=t['drop_last'])
+    return digit_dls(**_drawn(t), bs=t['bs'], device=device, drop_last=t['drop_last'])
 
 def _net(t, y): return begin(digit_net(t), t, y)
 
@@ -81,6 +85,20 @@ def _handed_over(learn):
     y,score = y.numpy().astype(np.uint8),margin(z).numpy().astype(np.float16)
     part = np.full(y.shape, PARTS.index('test'), np.uint8)
     return [dict(y=y[r], part=part[r], score=score[r]) for r in range(len(y))]
+
+def _stacked_items(items, bs):
+    "Pairs of images and classes, one a replica, as one"
+    x,y = map(torch.stack, zip(*items))
+    return Items(x, y, bs)
+
+def _after_parts(trials, learn, dls):
+    "What the rules after training are scored on: the validation set is of digits that the draw leaves over"
+    bs,device,train = 4*trials[0]['bs'],dls[0].device,learn.dls.train
+    parts = dict(train=Items(train.x, train.y, bs), test=_stacked_items([d.valid.dataset.tensors for d in dls], bs))
+    if trials[0]['source']=='embedded': return parts
+    left = [validation_digits(**_drawn(t)) for t in trials]
+    def some(which): return _stacked_items([[o.to(device)[which] for o in both] for both in left], bs)
+    return dict(parts, valid=some(slice(157)), more=some(slice(157,None)))
 
 def _stacks(trials, device):
     "The trials of each stack, as many as stay in the processor's cache"
@@ -112,11 +130,13 @@ def _one_stack(trials, device, tick):
     set_test_stats(learn, t['test_stats'], [d.valid for d in dls])
     rows = stacked_rows(learn, n_minority(t), perf_counter()-start)
     for cb in inside: cb.add_to(rows, learn)
+    if t['after']:
+        for row,scores in zip(rows, replica_after(learn, _after_parts(trials, learn, dls))): row.update(scores)
     if t['curve']:
         for r,row in enumerate(rows):
             scored = [(e, z[r]) for e,z in learn.curve]
             row['f1_curve'] = _curve(scored, dls[r].valid.dataset.tensors[1], n_minority(t))
-    if n_digits(t)==2 and not t['inside']:
+    if n_digits(t)==2 and not (t['inside'] or t['after']):
         for row,scores in zip(rows, _handed_over(learn)): row['scores'] = scores
     return rows
 
@@ -172,10 +192,11 @@ def _refuse_digits(t):
     check_loss(t['output'], t['loss'], n_digits(t))
     check_layer(t)
     check_inside(t, n_digits(t), t['curve'] and 'curve')
+    check_after(t, n_digits(t))
     stacked = t['arch'] in STACKED
     if not stacked and not t['bias']:
         raise ValueError(f"bias=False is for {' or '.join(STACKED)}: arch={t['arch']!r} would not obey it")
-    ignored = ('pretrained','size') if stacked else ('first_bn','curve','inside')
+    ignored = ('pretrained','size') if stacked else ('first_bn','curve','inside','after')
     kind = 'a body for photographs' if stacked else ' or '.join(STACKED)
     if wrong := [k for k in ignored if t[k]]:
         raise ValueError(f"{wrong[0]}={t[wrong[0]]!r} is for {kind}: arch={t['arch']!r} would not obey it")
@@ -206,4 +227,4 @@ _allowed = dict(SHARED, bias=SWITCH, arch=_check_arch, first_bn=SWITCH, minority
 DIGITS = Task(run_digits, _usual, _allowed, _refuse_digits, steps=digit_steps,
               like=('arch','output','first_bn','bs','size','pretrained'), block=digit_block,
               younger=(*LATER,'bias'))
-DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, curve=(None,), inside=(None,)), block=1)
+DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, curve=(None,), inside=(None,), after=(None,)), block=1)

@@ -14,6 +14,7 @@ from fastai.callback.mixup import MixUp
 from fastai.callback.training import BnFreeze
 from fastai.learner import Learner
 from fastai.torch_core import set_seed
+from .after import after_scores
 from .features import class_dls, feature_dls, plant_features
 from .head import bn_head, bn_learner
 from .images import PassDL, changed_features, image_dls
@@ -21,17 +22,17 @@ from .leaves import PLANTS, photos_once, plantvillage, pool_fingerprint
 from .metrics import calibration_scores, class_scores, epoch_scores, score_run
 from .metrics import reset_threshold, temperature
 from .networks import INITS, body_of, find_architecture
-from .replicas import ReplicaBatchNorm1d, ReplicaLoader, replica_learner, replica_preds
+from .replicas import Items, ReplicaBatchNorm1d, ReplicaLoader, replica_learner, replica_preds
 from .study import Task, whole
 from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SHARED, SWITCH
-from .training import begin, check_inside, check_layer, check_loss, loss_of, mixed, n_batches, n_scores
+from .training import begin, check_after, check_inside, check_layer, check_loss, loss_of, mixed, n_batches, n_scores
 from .training import FirstNaN, Inside, TestCurve, fit_learner, one_after_the_other, run_row
-from .training import set_test_stats, split_replicas, stacked_rows, why_failed
+from .training import replica_after, set_test_stats, split_replicas, stacked_rows, why_failed
 
 # %% auto #0
-__all__ = ['BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'leaf_learner', 'run_leaves', 'leaf_steps', 'leaf_block',
-           'run_classes', 'class_steps']
+__all__ = ['N_MORE', 'BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'leaf_learner', 'run_leaves', 'leaf_steps',
+           'leaf_block', 'run_classes', 'class_steps']
 
 # %% ../nbs/07b_leaf_runs.ipynb #a9a5d192
 def trial_head(
@@ -86,7 +87,12 @@ def _by_epoch(learn, dls):
 _MORE = dict(removed=_removed, calibrated=_calibrated, by_epoch=_by_epoch)
 
 # %% ../nbs/07b_leaf_runs.ipynb #d759a69a
-def _draw(t): return dict(seed=t['seed'], train=(1000,t['n_unhealthy']), by_leaf=bool(t['by_leaf']))
+N_MORE = 143 # Diseased leaves that `after=True` adds to the papers' seven to validate on
+
+def _draw(t):
+    "What decides the draw of a trial"
+    more = dict(more=(0,N_MORE)) if t['after'] else {}
+    return dict(seed=t['seed'], train=(1000,t['n_unhealthy']), by_leaf=bool(t['by_leaf']), **more)
 
 def _parts(t, photos):
     "The part of each photograph in the draw of a trial, as a position in `PARTS`"
@@ -131,12 +137,17 @@ def _changed_batches(t, device):
                            augment=t['augment'], mixup=t['mixup'], device=device, drop_last=t['drop_last'], **_draw(t))
     return PassDL(x.to(device), y.to(device), t['bs'], drop_last=t['drop_last'])
 
+def _after_parts(dls, bs):
+    "What the rules after training are scored on"
+    def items(part): return Items(*map(torch.stack, zip(*(getattr(d, part).dataset.tensors for d in dls))), 4*bs)
+    return {part:items(part) for part in ('train','valid','more','test')}
+
 @photos_once()
 def run_heads(
     trials:list, # `dict`s of `LEAVES` that differ in their seed only
     device:torch.device, # Where to train
     tick=noop, # Is told how much is done, 0 to 1
-)->list: # One row a trial, with its `scores` unless `inside` is on
+)->list: # One row a trial, with its `scores` unless `inside` or `after` is on
     "The body frozen: train the papers' heads on its features, as replicas, and score each on its balanced test set"
     start,t = perf_counter(),trials[0]
     dls = [_feature_draw(o, device) for o in trials]
@@ -155,7 +166,9 @@ def run_heads(
     for cb in inside: cb.add_to(rows, learn)
     for more in [f for k,f in _MORE.items() if t[k]]:
         for row,scores in zip(rows, more(learn, dls)): row.update(scores)
-    if t['inside']: return rows
+    if t['after']:
+        for row,scores in zip(rows, replica_after(learn, _after_parts(dls, t['bs']))): row.update(scores)
+    if t['inside'] or t['after']: return rows
     for row,scores in zip(rows, _handed_over(learn, trials, device)): row['scores'] = scores
     return rows
 
@@ -186,10 +199,11 @@ def leaf_learner(
     "The network of one trial on its images: a `bn_learner`, so much of its body unfrozen as the trial says"
     t = trial
     LEAVES.check(t)
-    arch,counts = find_architecture(t['arch']),(1000,t['n_unhealthy'])
+    arch,draw = find_architecture(t['arch']),_draw(t)
+    draw.pop('seed')
     stats = body_of(arch, t['pretrained'])[1]
     dls = image_dls(t['plant'], stats, t['size'], t['seed'], t['bs'], bool(t['augment']), device, t['drop_last'],
-                    train=counts, by_leaf=bool(t['by_leaf']))
+                    **draw)
     y = dls.train.dataset.tensors[1]
     loss = _image_loss(t, y)
     cbs = [cb() for cb,on in ((BnFreeze, t['body'] is None), (MixUp, t['mixup']), (_BF16, t['bf16'])) if on]
@@ -221,6 +235,13 @@ class _EachEpoch(TestCurve):
 def _on_features(t): return t['body'] is None
 
 # %% ../nbs/07b_leaf_runs.ipynb #d2cf44fa
+def _image_parts(learn):
+    "Scores and classes of every part of a draw, for the rules after training"
+    dls = learn.dls
+    train = dls.train.new(shuffle=False, drop_last=False)
+    loaders = dict(train=train, valid=dls.valid, more=dls.more, test=dls.test)
+    return {part:(_scores(learn, dl), _classes(dl)) for part,dl in loaders.items()}
+
 def _leaves_alone(t, device, tick):
     "The row of one trial on images"
     start,learn,nan = perf_counter(),leaf_learner(t, device),FirstNaN()
@@ -229,6 +250,7 @@ def _leaves_alone(t, device, tick):
     z,y = _scores(learn, test),_classes(test)
     def scores():
         more = epoch_scores(learn.curve, y, _classes(valid)) if t['by_epoch'] else {}
+        if t['after']: more.update(after_scores(_image_parts(learn)))
         return {**score_run(z, y), **more}
     return run_row(scores, why_failed(nan.step, z), perf_counter()-start, 1, device)
 
@@ -251,6 +273,8 @@ def _refuse_leaves(t):
     check_loss(t['output'], t['loss'])
     check_layer(t)
     check_inside(t, 2, t['by_epoch'] and 'by_epoch')
+    check_after(t, 2)
+    if t['after'] and _changed(t): raise ValueError("after=True is for images as they are: without augment and mixup")
     frozen = _on_features(t)
     unusual = [k for k in ('layer','beta_lr','bn_wd','test_stats','inside') if t[k]!=LATER[k]]
     if unusual and not frozen:

@@ -9,6 +9,7 @@ from functools import partial, reduce
 from itertools import chain
 from math import ceil, gcd
 from pathlib import Path
+from typing import NamedTuple
 import os
 import numpy as np, torch
 from torch import nn
@@ -26,7 +27,7 @@ from .head import PartialBatchNorm1d
 __all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaPartialBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d',
            'ReplicaDropout', 'Replicas', 'ReplicaLoader', 'ReplicaLoss', 'decay_groups', 'replica_adam', 'keras_adam',
            'replica_keras_adam', 'cache_share', 'stack_sizes', 'momentum_sgd', 'replica_sgd', 'NoValidation',
-           'ReplicaLearner', 'replica_learner', 'replica_preds', 'before_last', 'replica_recompute_stats']
+           'ReplicaLearner', 'replica_learner', 'replica_preds', 'Items', 'before_last', 'replica_recompute_stats']
 
 # %% ../nbs/05_replicas.ipynb #4c8e3dcd
 def _stack(mods, name):
@@ -476,10 +477,16 @@ def replica_preds(
     return torch.cat([model(x) for x in loader.x.split(loader.bs, 1)], 1),loader.y
 
 # %% ../nbs/05_replicas.ipynb #eb41be5d
+class Items(NamedTuple):
+    "Images of replicas and their classes"
+    x:torch.Tensor # `(R,N,...)`
+    y:torch.Tensor # `(R,N)`
+    bs:int # How many are computed at once
+
 @torch.no_grad()
 def before_last(
     model:nn.Module, # A `Replicas`, in the mode that it is to be in
-    loader:ReplicaLoader, # Whose images are taken, all of them, in batches as large as its own
+    loader:ReplicaLoader|Items, # Whose images are taken, all of them, in batches as large as its own
 )->torch.Tensor: # `(R,N,features)`
     "What the last layer of replicas is given"
     *layers,_ = model.layers

@@ -14,10 +14,11 @@ from fastcore.basics import noop
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
 from fastai.optimizer import Adam
+from .after import TAUS, after_scores
 from .head import PARTS_OF_BN, add_final_bn, check_batches, class_counts, final_bn, new_final_bn
 from .head import parent_of, recompute_stats, start_beta
 from .metrics import score_run
-from .replicas import NoValidation, ReplicaBatchNorm1d, before_last, decay_groups, keras_adam
+from .replicas import NoValidation, ReplicaBatchNorm1d, ReplicaLinear, before_last, decay_groups, keras_adam
 from .replicas import momentum_sgd
 from .replicas import replica_adam, replica_keras_adam, replica_preds, replica_recompute_stats
 from .replicas import replica_sgd
@@ -28,8 +29,9 @@ from .thresholds import margin
 __all__ = ['LOSSES', 'OPTIMIZERS', 'LAYERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'TEST_STATS', 'SHARED', 'LATER', 'SCHEDULES',
            'PARTS', 'softmax_bce', 'sigmoid_bce', 'class_weights', 'weighted_cce', 'weighted_cce_per_image',
            'smoothed_cce', 'check_loss', 'loss_of', 'mixed', 'n_scores', 'check_beta', 'check_layer', 'check_inside',
-           'begin', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN', 'fit_learner', 'split_replicas', 'split_alone',
-           'decay_final_bn', 'set_test_stats', 'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other', 'Inside']
+           'check_after', 'begin', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN', 'fit_learner', 'split_replicas',
+           'split_alone', 'decay_final_bn', 'set_test_stats', 'why_failed', 'run_row', 'stacked_rows',
+           'one_after_the_other', 'replica_after', 'Inside']
 
 # %% ../nbs/07_training.ipynb #0c22ab7f
 def softmax_bce(
@@ -171,6 +173,16 @@ def check_inside(
         raise ValueError(f"{curve}=True scores with the running statistics while training: "
                          f"test_stats={trial['test_stats']!r} would not be obeyed")
 
+def check_after(
+    trial:dict, # With `after`, `output` and `loss`
+    classes:int, # How many there are
+):
+    "A `ValueError` where the rules after training do not apply"
+    if not trial['after']: return
+    if classes>2: raise ValueError(f"after=True is for two classes, not for {classes}")
+    if trial['output']!='softmax': raise ValueError(f"after=True is for output='softmax', not {trial['output']!r}")
+    if trial['inside']: raise ValueError("after=True and inside=True are for studies of their own: leave one out")
+
 def begin(
     net:nn.Module, # With its first weights; changed in place
     trial:dict, # With `beta`, and `layer` unless it is `None`
@@ -211,9 +223,9 @@ SHARED = dict(final_bn=SWITCH, affine=SWITCH, momentum=or_none(between(0, 1)), o
               epochs=whole(1), bs=whole(2), lr=between(0, float('inf')), wd=_from_zero,
               eps=between(0, float('inf')), beta=_start, opt=tuple(OPTIMIZERS), drop_last=SWITCH,
               layer=(None,*LAYERS), beta_lr=between(0, float('inf')), bn_wd=SWITCH, test_stats=TEST_STATS,
-              inside=ON_OR_NONE)
+              inside=ON_OR_NONE, after=ON_OR_NONE)
 LATER = dict(eps=1e-5, beta=None, opt='fastai', drop_last=True, layer=None, beta_lr=1, bn_wd=False,
-             test_stats='running', inside=None)
+             test_stats='running', inside=None, after=None)
 
 # %% ../nbs/07_training.ipynb #5a67e31a
 def n_batches(
@@ -388,6 +400,28 @@ def one_after_the_other(
     n,rows = len(trials),[]
     for i,t in enumerate(trials): rows.append(run(t, device, lambda f, i=i: tick((i+f)/n)))
     return rows
+
+# %% ../nbs/07_training.ipynb #9d8a6fbd
+def _tau_scores(last, h):
+    "Scores of the last layer of replicas, its weights divided by a power of their length, without its bias"
+    length = last.weight.norm(dim=1, keepdim=True)
+    return {tau:{part:torch.bmm(o, last.weight/length**tau).cpu() for part,o in h.items()} for tau in TAUS}
+
+@torch.no_grad()
+def replica_after(
+    learn:Learner, # From `replica_learner`, trained, of two classes
+    parts:dict, # Name to `Items`, as `after_scores` wants them
+)->list: # `after_scores` a replica; `{}` where a score is not finite
+    "What each replica scores under each rule after training"
+    model,last = learn.model.eval(),learn.model.layers[-1]
+    h = {part:before_last(model, items) for part,items in parts.items()}
+    z = {part:last(o).cpu() for part,o in h.items()}
+    taus = _tau_scores(last, h) if type(last) is ReplicaLinear else {}
+    def one(r):
+        own = {part:(z[part][r], items.y[r].cpu()) for part,items in parts.items()}
+        if not all(o.isfinite().all() for o,_ in own.values()): return {}
+        return after_scores(own, {tau:{part:o[r] for part,o in zs.items()} for tau,zs in taus.items()})
+    return list(map(one, range(learn.model.n_replicas)))
 
 # %% ../nbs/07_training.ipynb #2135a43b
 PARTS = 'test','valid','train','rest' # Of a draw; `'rest'`: in none of the others
