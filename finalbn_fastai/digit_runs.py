@@ -19,9 +19,10 @@ from .replicas import Items, replica_learner, replica_preds, stack_sizes
 from .study import StepsTimed, Task, between, or_none, whole
 from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SCHEDULES, SHARED, SWITCH
-from .training import begin, check_after, check_inside, check_layer, check_loss, loss_of, n_batches, n_scores
+from .training import begin, check_after, check_inside, check_layer, check_loss, check_strength
+from .training import defer_cbs, loss_of, n_batches, n_scores, replica_after
 from .training import FirstNaN, Inside, TestCurve, decay_final_bn, fit_learner, one_after_the_other
-from .training import replica_after, run_row, set_test_stats, split_alone, split_replicas, stacked_rows, why_failed
+from .training import run_row, set_test_stats, split_alone, split_replicas, stacked_rows, why_failed
 
 # %% auto #0
 __all__ = ['STACKED', 'DIGITS', 'DIGITS_ALONE', 'n_minority', 'n_digits', 'digit_net', 'trial_dls', 'run_digits_alone',
@@ -122,11 +123,12 @@ def _one_stack(trials, device, tick):
     start,t = perf_counter(),trials[0]
     dls = [trial_dls(o, device) for o in trials]
     y = dls[0].train.dataset.tensors[1]
-    learn = replica_learner(partial(_net, t, y), dls, [o['seed'] for o in trials], loss_of(t, y), wd=t['wd'],
+    loss = loss_of(t, y)
+    learn = replica_learner(partial(_net, t, y), dls, [o['seed'] for o in trials], loss, wd=t['wd'],
                             opt_func=OPTIMIZERS[t['opt']][1], splitter=partial(split_replicas, t))
     at = {t['epochs'], *range(1, t['epochs']+1, max(1, t['epochs']//10))}
     curve,inside = [TestCurve(at)] if t['curve'] else [],[Inside()] if t['inside'] else []
-    _fit(learn, t, tick, [*curve, *inside])
+    _fit(learn, t, tick, [*curve, *inside, *defer_cbs(loss)])
     set_test_stats(learn, t['test_stats'], [d.valid for d in dls])
     rows = stacked_rows(learn, n_minority(t), perf_counter()-start)
     for cb in inside: cb.add_to(rows, learn)
@@ -147,10 +149,11 @@ def _digits_alone(trial, device, tick):
     dls = trial_dls(t, device)
     set_seed(t['seed'])
     y = dls.train.dataset.tensors[1]
-    learn = Learner(dls, _net(t, y).to(device), loss_func=loss_of(t, y), wd=t['wd'], opt_func=OPTIMIZERS[t['opt']][0],
+    loss = loss_of(t, y)
+    learn = Learner(dls, _net(t, y).to(device), loss_func=loss, wd=t['wd'], opt_func=OPTIMIZERS[t['opt']][0],
                     splitter=partial(split_alone, t))
     if t['bn_wd']: decay_final_bn(learn)
-    _fit(learn, t, tick, [nan])
+    _fit(learn, t, tick, [nan, *defer_cbs(loss)])
     set_test_stats(learn, t['test_stats'], dls.valid)
     with learn.no_bar(): z,y = learn.get_preds(dl=dls.valid, act=noop, reorder=False)
     scores = partial(score_run, z, y, n_minority(t))
@@ -190,6 +193,7 @@ def _check_digits(v):
 def _refuse_digits(t):
     "A `ValueError` for settings that this network would not obey"
     check_loss(t['output'], t['loss'], n_digits(t))
+    check_strength(t)
     check_layer(t)
     check_inside(t, n_digits(t), t['curve'] and 'curve')
     check_after(t, n_digits(t))

@@ -26,9 +26,10 @@ from .replicas import Items, ReplicaBatchNorm1d, ReplicaLoader, replica_learner,
 from .study import Task, whole
 from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SHARED, SWITCH
-from .training import begin, check_after, check_inside, check_layer, check_loss, loss_of, mixed, n_batches, n_scores
+from .training import begin, check_after, check_inside, check_layer, check_loss, check_strength
+from .training import defer_cbs, loss_of, mixed, n_batches, n_scores, replica_after
 from .training import FirstNaN, Inside, TestCurve, fit_learner, one_after_the_other, run_row
-from .training import replica_after, set_test_stats, split_replicas, stacked_rows, why_failed
+from .training import set_test_stats, split_replicas, stacked_rows, why_failed
 
 # %% auto #0
 __all__ = ['N_MORE', 'BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'leaf_learner', 'run_leaves', 'leaf_steps',
@@ -152,7 +153,8 @@ def run_heads(
     start,t = perf_counter(),trials[0]
     dls = [_feature_draw(o, device) for o in trials]
     y = dls[0].train.dataset.tensors[1]
-    loss = mixed(loss_of(t, y)) if t['mixup'] else loss_of(t, y)
+    own_loss = loss_of(t, y)
+    loss = mixed(own_loss) if t['mixup'] else own_loss
     if _changed(t):
         for o,d in zip(trials, dls): d.loaders[0] = _changed_batches(o, device)
     def make(): return begin(trial_head(t, dls[0].n_features, n_scores(t['output'], 2)), t, y)
@@ -160,7 +162,7 @@ def run_heads(
                             opt_func=OPTIMIZERS[t['opt']][1], splitter=partial(split_replicas, t))
     curve = [TestCurve(range(1, t['epochs']+1), (_tests(dls), _valids(dls)))] if t['by_epoch'] else []
     inside = [Inside()] if t['inside'] else []
-    fit_learner(learn, t['epochs'], t['lr'], tick=tick, cbs=[*curve, *inside], beta_lr=t['beta_lr'])
+    fit_learner(learn, t['epochs'], t['lr'], tick=tick, cbs=[*curve, *inside, *defer_cbs(own_loss)], beta_lr=t['beta_lr'])
     set_test_stats(learn, t['test_stats'], _tests(dls))
     rows = stacked_rows(learn, 1, perf_counter()-start, _tests(dls))
     for cb in inside: cb.add_to(rows, learn)
@@ -175,11 +177,11 @@ def run_heads(
 # %% ../nbs/07b_leaf_runs.ipynb #8a6bcecc
 BODIES = None,'bn','all'
 
-def _image_loss(t, y):
-    "The loss of a trial; `y_int` tells fastai's `MixUp` to mix the losses of two images, not their classes"
-    loss = partial(loss_of(t, y))
-    loss.y_int = True
-    return loss
+def _image_loss(loss):
+    "The same loss; `y_int` tells fastai's `MixUp` to mix the losses of two images, not their classes"
+    of_images = partial(loss)
+    of_images.y_int = True
+    return of_images
 
 class _BF16(Callback):
     "Trains with the dot products in bfloat16 (autocast), on any device; scoring stays in float32"
@@ -205,12 +207,13 @@ def leaf_learner(
     dls = image_dls(t['plant'], stats, t['size'], t['seed'], t['bs'], bool(t['augment']), device, t['drop_last'],
                     **draw)
     y = dls.train.dataset.tensors[1]
-    loss = _image_loss(t, y)
+    loss = loss_of(t, y)
     cbs = [cb() for cb,on in ((BnFreeze, t['body'] is None), (MixUp, t['mixup']), (_BF16, t['bf16'])) if on]
+    cbs += defer_cbs(loss)
     bn = {k:t[k] for k in ('final_bn','momentum','affine','bias','eps')}
     set_seed(t['seed'])
     learn = bn_learner(dls, arch, **bn, pretrained=t['pretrained'], n_out=n_scores(t['output'], 2), normalize=False,
-                       init=None, train_bn=t['body']=='bn', wd=t['wd'], loss_func=loss, cbs=cbs,
+                       init=None, train_bn=t['body']=='bn', wd=t['wd'], loss_func=_image_loss(loss), cbs=cbs,
                        opt_func=OPTIMIZERS[t['opt']][0])
     begin(INITS[t['init']](learn.model[1]), t, y)
     if t['body']=='all': learn.unfreeze()
@@ -271,6 +274,7 @@ def run_leaves(
 def _refuse_leaves(t):
     "A `ValueError` for settings that do not go together"
     check_loss(t['output'], t['loss'])
+    check_strength(t)
     check_layer(t)
     check_inside(t, 2, t['by_epoch'] and 'by_epoch')
     check_after(t, 2)
