@@ -27,7 +27,8 @@ from .head import PartialBatchNorm1d
 __all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaPartialBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d',
            'ReplicaDropout', 'Replicas', 'ReplicaLoader', 'ReplicaLoss', 'decay_groups', 'replica_adam', 'keras_adam',
            'replica_keras_adam', 'cache_share', 'stack_sizes', 'momentum_sgd', 'replica_sgd', 'NoValidation',
-           'ReplicaLearner', 'replica_learner', 'replica_preds', 'Items', 'before_last', 'replica_recompute_stats']
+           'ReplicaLearner', 'seeded_nets', 'replica_learner', 'replica_preds', 'Items', 'before_last',
+           'replica_recompute_stats']
 
 # %% ../nbs/05_replicas.ipynb #4c8e3dcd
 def _stack(mods, name):
@@ -160,7 +161,9 @@ def _shape(layer): return type(layer),[p.shape for p in layer.parameters()]
 # %% ../nbs/05_replicas.ipynb #89301911
 def _convert(mods, seeds, i):
     "R layers at position `i` as one"
-    kind = nn.Linear if isinstance(mods[0], nn.Linear) else type(mods[0])
+    kind = type(mods[0])
+    if hasattr(kind, 'stacked'): return kind.stacked(mods)
+    if getattr(kind, 'forward', None) is nn.Linear.forward: kind = nn.Linear
     if kind in _stacked: return _stacked[kind](mods)
     if kind is nn.Dropout: return ReplicaDropout(mods, [1_000_003*s+i for s in seeds])
     if kind in _elementwise or kind in _pooling: return mods[0]
@@ -442,6 +445,17 @@ class ReplicaLearner(Learner):
         self._steps()
 
 # %% ../nbs/05_replicas.ipynb #49087814
+def seeded_nets(
+    make, # Function of no arguments that makes one network
+    seeds:list, # One a network
+)->list: # The networks
+    "Make networks, each after its seed is set"
+    nets = []
+    for s in seeds:
+        set_seed(s)
+        nets.append(make())
+    return nets
+
 def replica_learner(
     make, # Function of no arguments that makes one network; called after its seed is set
     dls:list, # One `DataLoaders` a replica, over `TensorDataset`s (`digit_dls`, `feature_dls`)
@@ -454,11 +468,7 @@ def replica_learner(
     **kwargs # More of `Learner`
 )->Learner: # Its model is a `Replicas`; train it like any other
     "R independent networks in one `Learner`; `learn.loss_func.first_nan` says which have failed, and when"
-    nets = []
-    for s in seeds:
-        set_seed(s)
-        nets.append(make())
-    device = dls[0].train.dataset.tensors[0].device
+    nets,device = seeded_nets(make, seeds),dls[0].train.dataset.tensors[0].device
     loaders = DataLoaders(ReplicaLoader([d.train for d in dls]), ReplicaLoader([d.valid for d in dls]))
     loaders.device = device
     model = Replicas(nets, seeds).to(device)
