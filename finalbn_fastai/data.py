@@ -304,7 +304,7 @@ def _tensor_dl(x, y, device, prepare, **kwargs):
 
 # %% ../nbs/02_data.ipynb #d1459bd6
 def tensor_dls(
-    parts:dict, # `'train'`, `'valid'`, perhaps `'test'` and `'more'`: for each, `(N,...)` inputs and `(N,)` classes, tensors
+    parts:dict, # `'train'`, `'valid'`, perhaps `'test'`, `'more'`: `(N,...)` inputs and `(N,)` classes, tensors
     vocab:list, # Names of the classes, in the order of the integers
     minority:list=(), # Names of the rare ones, for `dls.minority`
     bs:int=64, # Batch size in training; elsewhere four times as large

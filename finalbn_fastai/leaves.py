@@ -286,7 +286,7 @@ def plant_of(
 def split_rows(
     df:pd.DataFrame, # What `plantvillage` returned
     files, # Paths of all photographs of the plant
-)->dict: # From `'train'`, `'valid'`, `'test'`, and `'more'` if there is one, to `(N,)` positions in `files` and `(N,)` classes, 1 unhealthy
+)->dict: # Split to `(N,)` positions in `files` and `(N,)` classes, 1 unhealthy; `'more'` only if there is one
     "Which rows of the whole plant's images or features each split has, and their classes"
     at = pd.Series(range(len(files)), index=files)
     rows,y = at[df.file].to_numpy(),(df.label=='unhealthy').to_numpy().astype(np.int64)

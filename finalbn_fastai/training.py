@@ -18,8 +18,8 @@ from .after import TAUS, after_scores
 from .head import PARTS_OF_BN, add_final_bn, check_batches, class_counts, final_bn, new_final_bn
 from .head import parent_of, recompute_stats, start_beta
 from .metrics import score_run
-from .replicas import NoValidation, ReplicaBatchNorm1d, ReplicaLinear, before_last, decay_groups, keras_adam
-from .replicas import momentum_sgd
+from .replicas import NoValidation, ReplicaBatchNorm1d, ReplicaLinear, before_last, decay_groups
+from .replicas import keras_adam, momentum_sgd
 from .replicas import replica_adam, replica_keras_adam, replica_preds, replica_recompute_stats
 from .replicas import replica_sgd
 from .study import StepsTimed, between, or_none, provenance, steps_to_time, whole
