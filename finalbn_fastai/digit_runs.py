@@ -16,12 +16,14 @@ from .digits import digit_dls, validation_digits
 from .metrics import class_roles, class_scores, curve_text, probabilities, score_run
 from .networks import INITS, cnn_net, fc_net, find_architecture, photo_net
 from .replicas import Items, replica_learner, replica_preds, stack_sizes
+from .rivals import MixedLoader
 from .study import StepsTimed, Task, between, or_none, whole
 from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SCHEDULES, SHARED, SWITCH
-from .training import begin, check_after, check_inside, check_layer, check_loss, check_strength
-from .training import defer_cbs, loss_of, n_batches, n_scores, replica_after
-from .training import FirstNaN, Inside, TestCurve, decay_final_bn, fit_learner, one_after_the_other
+from .training import begin, check_after, check_inside, check_layer, check_loss, check_mixup
+from .training import check_sampling, check_strength, defer_cbs, loss_of, mixed, n_batches, n_epochs
+from .training import n_scores, replica_after
+from .training import FirstNaN, Inside, TestCurve, decay_final_bn, fit_trial, one_after_the_other
 from .training import run_row, set_test_stats, split_alone, split_replicas, stacked_rows, why_failed
 
 # %% auto #0
@@ -69,9 +71,6 @@ def trial_dls(
     return digit_dls(**_drawn(t), bs=t['bs'], device=device, drop_last=t['drop_last'])
 
 def _net(t, y): return begin(digit_net(t), t, y)
-
-def _fit(learn, t, tick, cbs):
-    return fit_learner(learn, t['epochs'], t['lr'], t['schedule'], tick, cbs, t['beta_lr'])
 
 def _curve(scored, y, rare):
     "F1 of the (first) minority over the epochs, as text"
@@ -123,12 +122,13 @@ def _one_stack(trials, device, tick):
     start,t = perf_counter(),trials[0]
     dls = [trial_dls(o, device) for o in trials]
     y = dls[0].train.dataset.tensors[1]
-    loss = loss_of(t, y)
-    learn = replica_learner(partial(_net, t, y), dls, [o['seed'] for o in trials], loss, wd=t['wd'],
+    make,seeds,loss = partial(_net, t, y),[o['seed'] for o in trials],loss_of(t, y)
+    learn = replica_learner(make, dls, seeds, mixed(loss) if t['mixup'] else loss, wd=t['wd'],
                             opt_func=OPTIMIZERS[t['opt']][1], splitter=partial(split_replicas, t))
+    if t['mixup']: learn.dls.loaders[0] = MixedLoader(learn.dls.train.dls, seeds)
     at = {t['epochs'], *range(1, t['epochs']+1, max(1, t['epochs']//10))}
     curve,inside = [TestCurve(at)] if t['curve'] else [],[Inside()] if t['inside'] else []
-    _fit(learn, t, tick, [*curve, *inside, *defer_cbs(loss)])
+    fit_trial(learn, t, tick, [*curve, *inside, *defer_cbs(loss)], make, seeds)
     set_test_stats(learn, t['test_stats'], [d.valid for d in dls])
     rows = stacked_rows(learn, n_minority(t), perf_counter()-start)
     for cb in inside: cb.add_to(rows, learn)
@@ -153,7 +153,7 @@ def _digits_alone(trial, device, tick):
     learn = Learner(dls, _net(t, y).to(device), loss_func=loss, wd=t['wd'], opt_func=OPTIMIZERS[t['opt']][0],
                     splitter=partial(split_alone, t))
     if t['bn_wd']: decay_final_bn(learn)
-    _fit(learn, t, tick, [nan, *defer_cbs(loss)])
+    fit_trial(learn, t, tick, [nan, *defer_cbs(loss)])
     set_test_stats(learn, t['test_stats'], dls.valid)
     with learn.no_bar(): z,y = learn.get_preds(dl=dls.valid, act=noop, reorder=False)
     scores = partial(score_run, z, y, n_minority(t))
@@ -197,13 +197,20 @@ def _refuse_digits(t):
     check_layer(t)
     check_inside(t, n_digits(t), t['curve'] and 'curve')
     check_after(t, n_digits(t))
+    check_sampling(t, t['curve'] and 'curve')
+    check_mixup(t)
+    if t['mixup'] and t['inside']:
+        raise ValueError("inside=True takes the loss of images as they are: mixup=True would not be obeyed")
     stacked = t['arch'] in STACKED
     if not stacked and not t['bias']:
         raise ValueError(f"bias=False is for {' or '.join(STACKED)}: arch={t['arch']!r} would not obey it")
-    ignored = ('pretrained','size') if stacked else ('first_bn','curve','inside','after')
+    own = 'first_bn','curve','inside','sampling','classifier','hidden','mixup','after'
+    ignored = ('pretrained','size') if stacked else own
     kind = 'a body for photographs' if stacked else ' or '.join(STACKED)
     if wrong := [k for k in ignored if t[k]]:
         raise ValueError(f"{wrong[0]}={t[wrong[0]]!r} is for {kind}: arch={t['arch']!r} would not obey it")
+    if t['hidden'] and not t['first_bn']:
+        raise ValueError(f"hidden={t['hidden']!r} is of the BN layers before the last Linear: it needs first_bn=True")
 
 def digit_steps(
     trial:dict # Of `DIGITS`
@@ -212,7 +219,7 @@ def digit_steps(
     n = trial['n_majority'] or (400 if trial.get('source')=='embedded' else 5_900)
     rare = round(trial['ratio']*n)*n_minority(trial)
     items = n*len(_digits_of(trial['majority'])) + rare
-    return trial['epochs']*n_batches(items, trial)
+    return sum(n_epochs(trial))*n_batches(items, trial)
 
 def digit_block(
     trial:dict # Of `DIGITS`
@@ -223,12 +230,14 @@ def digit_block(
 _usual = dict(arch='fc', output='softmax', loss='CCE', first_bn=False, final_bn=[False,True], minority=3, majority=8,
               ratio=.01, n_majority=None, epochs=100, lr=1e-3, bs=64, momentum=.01, affine=True, wd=.01,
               schedule='one-cycle', init='pytorch', pretrained=None, size=None, curve=None, source=None, **LATER,
-              bias=True)
+              bias=True, mixup=None)
 _allowed = dict(SHARED, bias=SWITCH, arch=_check_arch, first_bn=SWITCH, minority=_check_digits,
                 majority=_check_digits, ratio=between(0, 1), n_majority=or_none(whole(1)), schedule=SCHEDULES,
                 init=tuple(INITS), pretrained=(None,*SWITCH), size=or_none(whole(8)), curve=ON_OR_NONE,
-                source=(None,'full','embedded'))
+                source=(None,'full','embedded'), mixup=ON_OR_NONE)
 DIGITS = Task(run_digits, _usual, _allowed, _refuse_digits, steps=digit_steps,
               like=('arch','output','first_bn','bs','size','pretrained'), block=digit_block,
-              younger=(*LATER,'bias'))
-DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, curve=(None,), inside=(None,), after=(None,)), block=1)
+              younger=(*LATER,'bias','mixup'))
+_stacks_only = {k:(None,) for k in ('curve','inside','mixup','after')}
+_alone = dict(_stacks_only, sampling=(None,'balanced','balanced late'))
+DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, **_alone), block=1)

@@ -26,9 +26,10 @@ from .replicas import Items, ReplicaBatchNorm1d, ReplicaLoader, replica_learner,
 from .study import Task, whole
 from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SHARED, SWITCH
-from .training import begin, check_after, check_inside, check_layer, check_loss, check_strength
-from .training import defer_cbs, loss_of, mixed, n_batches, n_scores, replica_after
-from .training import FirstNaN, Inside, TestCurve, fit_learner, one_after_the_other, run_row
+from .training import begin, check_after, check_inside, check_layer, check_loss, check_mixup
+from .training import check_sampling, check_strength, defer_cbs, loss_of, mixed, n_batches, n_epochs
+from .training import n_scores, replica_after
+from .training import FirstNaN, Inside, TestCurve, fit_learner, fit_trial, one_after_the_other, run_row
 from .training import set_test_stats, split_replicas, stacked_rows, why_failed
 
 # %% auto #0
@@ -158,11 +159,12 @@ def run_heads(
     if _changed(t):
         for o,d in zip(trials, dls): d.loaders[0] = _changed_batches(o, device)
     def make(): return begin(trial_head(t, dls[0].n_features, n_scores(t['output'], 2)), t, y)
-    learn = replica_learner(make, dls, [o['seed'] for o in trials], loss, wd=t['wd'],
+    seeds = [o['seed'] for o in trials]
+    learn = replica_learner(make, dls, seeds, loss, wd=t['wd'],
                             opt_func=OPTIMIZERS[t['opt']][1], splitter=partial(split_replicas, t))
     curve = [TestCurve(range(1, t['epochs']+1), (_tests(dls), _valids(dls)))] if t['by_epoch'] else []
     inside = [Inside()] if t['inside'] else []
-    fit_learner(learn, t['epochs'], t['lr'], tick=tick, cbs=[*curve, *inside, *defer_cbs(own_loss)], beta_lr=t['beta_lr'])
+    fit_trial(learn, t, tick, [*curve, *inside, *defer_cbs(own_loss)], make, seeds)
     set_test_stats(learn, t['test_stats'], _tests(dls))
     rows = stacked_rows(learn, 1, perf_counter()-start, _tests(dls))
     for cb in inside: cb.add_to(rows, learn)
@@ -278,9 +280,13 @@ def _refuse_leaves(t):
     check_layer(t)
     check_inside(t, 2, t['by_epoch'] and 'by_epoch')
     check_after(t, 2)
-    if t['after'] and _changed(t): raise ValueError("after=True is for images as they are: without augment and mixup")
+    check_sampling(t, t['by_epoch'] and 'by_epoch')
+    check_mixup(t)
+    if t['after'] and _changed(t):
+        raise ValueError("after=True is for images as they are: without augment and mixup")
     frozen = _on_features(t)
-    unusual = [k for k in ('layer','beta_lr','bn_wd','test_stats','inside') if t[k]!=LATER[k]]
+    of_heads = 'layer','beta_lr','bn_wd','test_stats','inside','sampling','classifier','hidden'
+    unusual = [k for k in of_heads if t[k]!=LATER[k]]
     if unusual and not frozen:
         raise ValueError(f"{unusual[0]}={t[unusual[0]]!r} is for a frozen body: without body, augment and mixup")
     for k in ('removed','calibrated'):
@@ -290,15 +296,14 @@ def _refuse_leaves(t):
     if not t['pretrained'] and t['body']!='all':
         raise ValueError(f"pretrained=False is for body='all': with {t['body']!r} random weights stay random")
     if t['bf16'] and frozen: raise ValueError("bf16=True is for networks that train on images: body='bn' or 'all'")
-    if t['mixup'] and t['loss'] not in ('CCE','weighted CCE'):
-        raise ValueError("mixup=True mixes the losses of two images, which this loss does not give one by one: "
-                         f"loss={t['loss']!r}: there is 'CCE', 'weighted CCE'")
+    if t['sampling'] and _changed(t):
+        raise ValueError(f"sampling={t['sampling']!r} is for photographs as they are: without augment and mixup")
 
 def leaf_steps(
     trial:dict # Of `LEAVES`
 )->int: # Steps of gradient descent
     "How many batches a trial trains on"
-    return trial['epochs']*n_batches(1000+trial['n_unhealthy'], trial)
+    return sum(n_epochs(trial))*n_batches(1000+trial['n_unhealthy'], trial)
 
 def leaf_block(
     trial:dict # Of `LEAVES`
