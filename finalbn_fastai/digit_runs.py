@@ -21,7 +21,8 @@ from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SCHEDULES, SHARED, SWITCH
 from .training import begin, check_inside, check_layer, check_loss, check_strength, loss_of, n_batches
 from .training import FirstNaN, Inside, TestCurve, decay_final_bn, fit_learner, one_after_the_other
-from .training import defer_cbs, n_scores, run_row, set_test_stats, split_alone, split_replicas, stacked_rows, why_failed
+from .training import defer_cbs, n_scores, run_row, set_test_stats, split_alone, split_replicas
+from .training import stacked_rows, why_failed
 
 # %% auto #0
 __all__ = ['STACKED', 'DIGITS', 'DIGITS_ALONE', 'n_minority', 'n_digits', 'digit_net', 'trial_dls', 'run_digits_alone',

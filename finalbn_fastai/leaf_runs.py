@@ -27,7 +27,8 @@ from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SHARED, SWITCH
 from .training import begin, check_inside, check_layer, check_loss, check_strength, loss_of, mixed
 from .training import FirstNaN, Inside, TestCurve, fit_learner, one_after_the_other, run_row
-from .training import defer_cbs, n_batches, n_scores, set_test_stats, split_replicas, stacked_rows, why_failed
+from .training import defer_cbs, n_batches, n_scores, set_test_stats, split_replicas, stacked_rows
+from .training import why_failed
 
 # %% auto #0
 __all__ = ['BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'leaf_learner', 'run_leaves', 'leaf_steps', 'leaf_block',
@@ -150,7 +151,8 @@ def run_heads(
                             opt_func=OPTIMIZERS[t['opt']][1], splitter=partial(split_replicas, t))
     curve = [TestCurve(range(1, t['epochs']+1), (_tests(dls), _valids(dls)))] if t['by_epoch'] else []
     inside = [Inside()] if t['inside'] else []
-    fit_learner(learn, t['epochs'], t['lr'], tick=tick, cbs=[*curve, *inside, *defer_cbs(own_loss)], beta_lr=t['beta_lr'])
+    cbs = [*curve, *inside, *defer_cbs(own_loss)]
+    fit_learner(learn, t['epochs'], t['lr'], tick=tick, cbs=cbs, beta_lr=t['beta_lr'])
     set_test_stats(learn, t['test_stats'], _tests(dls))
     rows = stacked_rows(learn, 1, perf_counter()-start, _tests(dls))
     for cb in inside: cb.add_to(rows, learn)
