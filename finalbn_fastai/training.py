@@ -14,24 +14,27 @@ from fastcore.basics import noop
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
 from fastai.optimizer import Adam
+from .after import TAUS, after_scores
 from .head import PARTS_OF_BN, add_final_bn, check_batches, class_counts, final_bn, new_final_bn
 from .head import parent_of, recompute_stats, start_beta
 from .metrics import score_run
-from .replicas import NoValidation, ReplicaBatchNorm1d, before_last, decay_groups, keras_adam
-from .replicas import momentum_sgd
+from .replicas import NoValidation, ReplicaBatchNorm1d, ReplicaLinear, before_last, decay_groups
+from .replicas import keras_adam, momentum_sgd
 from .replicas import replica_adam, replica_keras_adam, replica_preds, replica_recompute_stats
 from .replicas import replica_sgd
+from .rivals import BalancedBatches, renew_last, use_cosine, use_nbn
 from .study import StepsTimed, between, or_none, provenance, steps_to_time, whole
 from .thresholds import margin
 
 # %% auto #0
 __all__ = ['LOSSES', 'LOSS_PARAMETERS', 'DEFERRED', 'OPTIMIZERS', 'LAYERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'TEST_STATS',
-           'SHARED', 'LATER', 'SCHEDULES', 'PARTS', 'softmax_bce', 'sigmoid_bce', 'class_weights', 'weighted_cce',
-           'weighted_cce_per_image', 'smoothed_cce', 'class_balanced', 'focal', 'logit_adjusted', 'ldam',
-           'pairwise_auc', 'check_loss', 'check_strength', 'DeferredLoss', 'Defer', 'defer_cbs', 'loss_of', 'mixed',
-           'n_scores', 'check_beta', 'check_layer', 'check_inside', 'begin', 'n_batches', 'StepTimer', 'TestCurve',
-           'FirstNaN', 'fit_learner', 'split_replicas', 'split_alone', 'decay_final_bn', 'set_test_stats', 'why_failed',
-           'run_row', 'stacked_rows', 'one_after_the_other', 'Inside']
+           'SAMPLING', 'SHARED', 'LATER', 'SCHEDULES', 'PARTS', 'softmax_bce', 'sigmoid_bce', 'class_weights',
+           'weighted_cce', 'weighted_cce_per_image', 'smoothed_cce', 'class_balanced', 'focal', 'logit_adjusted',
+           'ldam', 'pairwise_auc', 'check_loss', 'check_strength', 'DeferredLoss', 'Defer', 'defer_cbs', 'loss_of',
+           'mixed', 'check_mixup', 'n_scores', 'check_beta', 'check_layer', 'check_inside', 'check_after',
+           'check_sampling', 'begin', 'n_epochs', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN', 'fit_learner',
+           'fit_trial', 'split_replicas', 'split_alone', 'decay_final_bn', 'set_test_stats', 'why_failed', 'run_row',
+           'stacked_rows', 'one_after_the_other', 'replica_after', 'Inside']
 
 # %% ../nbs/07_training.ipynb #0c22ab7f
 def softmax_bce(
@@ -262,6 +265,14 @@ def mixed(
         return torch.lerp(other, own, y[:,2]).mean()
     return of_both
 
+def check_mixup(
+    trial:dict # With `mixup` and `loss`
+):
+    "A `ValueError` for a loss that `mixed` cannot take"
+    if not trial['mixup'] or trial['loss'] in ('CCE','weighted CCE'): return
+    raise ValueError("mixup=True mixes the losses of two images, which this loss does not give one by one: "
+                     f"loss={trial['loss']!r}: there is 'CCE', 'weighted CCE'")
+
 def n_scores(
     output:str, # `'softmax'` or `'sigmoid'`
     classes:int, # How many there are
@@ -324,13 +335,41 @@ def check_inside(
         raise ValueError(f"{curve}=True scores with the running statistics while training: "
                          f"test_stats={trial['test_stats']!r} would not be obeyed")
 
+def check_after(
+    trial:dict, # With `after`, `output` and `loss`
+    classes:int, # How many there are
+):
+    "A `ValueError` where the rules after training do not apply"
+    if not trial['after']: return
+    if classes>2: raise ValueError(f"after=True is for two classes, not for {classes}")
+    if trial['output']!='softmax': raise ValueError(f"after=True is for output='softmax', not {trial['output']!r}")
+    if trial['inside']: raise ValueError("after=True and inside=True are for studies of their own: leave one out")
+
+def check_sampling(
+    trial:dict, # With `sampling`, `classifier`, `inside`, `epochs` and `bias`
+    curve='', # As for `check_inside`
+):
+    "A `ValueError` for batches and classifiers that would not be what the trial says"
+    t,scored = trial,curve or ('inside' if trial['inside'] else '')
+    if t['classifier'] and not t['bias']:
+        raise ValueError(f"classifier={t['classifier']!r} never has a bias: bias=False is for classifier=None")
+    if t['sampling']=='balanced late' and t['epochs']<5:
+        raise ValueError("sampling='balanced late' is for the last fifth of the epochs: "
+                         f"epochs={t['epochs']} has none, it needs 5 or more")
+    if t['sampling']=='re-trained' and t['defer']:
+        raise ValueError("defer=True is for one training, and sampling='re-trained' has two: leave one out")
+    if t['sampling']=='re-trained' and scored:
+        raise ValueError(f"{scored}=True follows one training, and sampling='re-trained' has two: leave one out")
+
 def begin(
     net:nn.Module, # With its first weights; changed in place
-    trial:dict, # With `beta`, and `layer` unless it is `None`
+    trial:dict, # With `beta`, and `layer`, `hidden`, `classifier` unless they are `None`
     y:torch.Tensor, # `(N,)` classes of the training set
 )->nn.Module: # The same
-    "Make the final BN what a trial says: which of `LAYERS`, its shift at zero or at the log of class frequencies"
+    "Make of a network what a trial says: hidden layers, classifier, the final BN, which of `LAYERS`, its first shift"
     t,bn = trial,final_bn(net)
+    if t.get('hidden'): use_nbn(net)
+    if t.get('classifier'): use_cosine(net)
     if name := t.get('layer'):
         parent,place = parent_of(net, bn)
         bn = new_final_bn(bn.num_features, bn.momentum, eps=bn.eps, parts=LAYERS[name], detach=name=='bn_detached')
@@ -360,19 +399,25 @@ def _start(v):
 
 OUTPUTS = 'softmax','sigmoid'
 TEST_STATS = 'running','recomputed','batch','added'
+SAMPLING = 'balanced','balanced late','re-trained'
 SHARED = dict(final_bn=SWITCH, affine=SWITCH, momentum=or_none(between(0, 1)), output=OUTPUTS, loss=_known_loss,
               epochs=whole(1), bs=whole(2), lr=between(0, float('inf')), wd=_from_zero,
               eps=between(0, float('inf')), beta=_start, opt=tuple(OPTIMIZERS), drop_last=SWITCH,
               layer=(None,*LAYERS), beta_lr=between(0, float('inf')), bn_wd=SWITCH, test_stats=TEST_STATS,
-              inside=ON_OR_NONE,
-              strength=or_none(_from_zero),
-              defer=ON_OR_NONE)
+              inside=ON_OR_NONE, after=ON_OR_NONE, strength=or_none(_from_zero), defer=ON_OR_NONE,
+              sampling=(None,*SAMPLING), classifier=(None,'cosine'), hidden=(None,'NBN'))
 LATER = dict(eps=1e-5, beta=None, opt='fastai', drop_last=True, layer=None, beta_lr=1, bn_wd=False,
-             test_stats='running', inside=None,
-             strength=None,
-             defer=None)
+             test_stats='running', inside=None, after=None, strength=None, defer=None,
+             sampling=None, classifier=None, hidden=None)
 
 # %% ../nbs/07_training.ipynb #5a67e31a
+def n_epochs(
+    trial:dict # With `epochs`, and with `sampling` unless it is usual
+)->tuple: # Of the training, and of a second one of the last layer
+    "How often a trial passes over the training set"
+    n = trial['epochs']
+    return n,max(1, n//2) if trial.get('sampling')=='re-trained' else 0
+
 def n_batches(
     items:int, # In the training set
     trial:dict, # With `bs`, and with `drop_last` unless it is usual
@@ -454,6 +499,27 @@ def fit_learner(
     fit = learn.fit_one_cycle if schedule=='one-cycle' else learn.fit
     with learn.no_bar(), learn.no_logging(), learn.removed_cbs(learn.recorder): fit(epochs, lr, cbs=cbs)
     return learn
+
+# %% ../nbs/07_training.ipynb #96b1b812
+_batches = {'balanced': BalancedBatches, 'balanced late': partial(BalancedBatches, late=True)}
+
+def fit_trial(
+    learn:Learner, # As for `fit_learner`
+    trial:dict, # With `epochs`, `lr`, `beta_lr` and `sampling`; `schedule` unless it is `'one-cycle'`
+    tick=noop, # Is told how much is done
+    cbs=(), # More callbacks
+    make=None, # For `renew_last`, as it is `seeds`; only `sampling='re-trained'` needs them
+    seeds=(), # One a replica
+)->Learner: # Trained
+    "Train on the batches that a trial says, and the last layers a second time if it says so"
+    t,(first,second) = trial,n_epochs(trial)
+    part = first/(first+second)
+    own = [_batches[t['sampling']]()] if t['sampling'] in _batches else []
+    fit = partial(fit_learner, learn, lr=t['lr'], schedule=t.get('schedule', 'one-cycle'), beta_lr=t['beta_lr'])
+    fit(first, tick=lambda f: tick(part*f), cbs=[*cbs, *own])
+    if not second: return learn
+    again = renew_last(learn, make, seeds)
+    return fit(second, tick=lambda f: tick(part+(1-part)*f), cbs=[*cbs, *again])
 
 # %% ../nbs/07_training.ipynb #3137749a
 def split_replicas(
@@ -545,6 +611,28 @@ def one_after_the_other(
     n,rows = len(trials),[]
     for i,t in enumerate(trials): rows.append(run(t, device, lambda f, i=i: tick((i+f)/n)))
     return rows
+
+# %% ../nbs/07_training.ipynb #9d8a6fbd
+def _tau_scores(last, h):
+    "Scores of the last layer of replicas, its weights divided by a power of their length, without its bias"
+    length = last.weight.norm(dim=1, keepdim=True)
+    return {tau:{part:torch.bmm(o, last.weight/length**tau).cpu() for part,o in h.items()} for tau in TAUS}
+
+@torch.no_grad()
+def replica_after(
+    learn:Learner, # From `replica_learner`, trained, of two classes
+    parts:dict, # Name to `Items`, as `after_scores` wants them
+)->list: # `after_scores` a replica; `{}` where a score is not finite
+    "What each replica scores under each rule after training"
+    model,last = learn.model.eval(),learn.model.layers[-1]
+    h = {part:before_last(model, items) for part,items in parts.items()}
+    z = {part:last(o).cpu() for part,o in h.items()}
+    taus = _tau_scores(last, h) if type(last) is ReplicaLinear else {}
+    def one(r):
+        own = {part:(z[part][r], items.y[r].cpu()) for part,items in parts.items()}
+        if not all(o.isfinite().all() for o,_ in own.values()): return {}
+        return after_scores(own, {tau:{part:o[r] for part,o in zs.items()} for tau,zs in taus.items()})
+    return list(map(one, range(learn.model.n_replicas)))
 
 # %% ../nbs/07_training.ipynb #2135a43b
 PARTS = 'test','valid','train','rest' # Of a draw; `'rest'`: in none of the others
