@@ -93,7 +93,7 @@ def class_balanced(
     y:torch.Tensor, # `(N,)` classes of the training set
     beta:float=.999, # From 0, where all weights are equal, to below 1, near which they are as `class_weights`
 )->Callable: # A loss
-    "Cross-entropy weighted by the inverse effective number of images, divided by the number of images (Cui et al. 2019)"
+    "Cross-entropy weighted by a class's inverse effective number of images, divided by all images (Cui et al. 2019)"
     return _per_image(_balanced_weights(y, beta))
 
 def _balanced_weights(y, beta):
@@ -210,7 +210,7 @@ def check_strength(
     loss,strength,epochs = trial['loss'],trial.get('strength'),trial.get('epochs')
     if strength is not None:
         if loss not in LOSS_PARAMETERS:
-            raise ValueError(f"strength={strength!r} is a loss's own parameter, and loss={loss!r} has none: strength=None")
+            raise ValueError(f"strength={strength!r} is a loss's own parameter: loss={loss!r} has none")
         name,_,check = LOSS_PARAMETERS[loss]
         try: check(strength)
         except ValueError as e: raise ValueError(f"strength={e} as the {name} of loss={loss!r}") from None
@@ -220,6 +220,7 @@ def check_strength(
                          f"loss={loss!r} has none")
     if epochs==1: raise ValueError("defer=True waits for the last fifth of the epochs: epochs=1 has nothing before it")
 
+# %% ../nbs/07_training.ipynb #e110c896
 class DeferredLoss:
     "Two losses in one: `early`, until `Defer` changes `now` to `late`"
     def __init__(self,
@@ -253,6 +254,7 @@ def loss_of(
     if not trial.get('defer'): return LOSSES[output, loss](y, *strength)
     return DeferredLoss(*[make(y, *strength) for make in DEFERRED[loss]])
 
+# %% ../nbs/07_training.ipynb #70c33202
 def mixed(
     loss:Callable # Of `loss_of`, with a `reduction`
 )->Callable: # From `(N,classes)` scores and `(N,3)`: an image's own class, the class mixed in, the share of its own
