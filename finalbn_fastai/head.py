@@ -24,8 +24,9 @@ from fastai.vision.learner import create_head, vision_learner
 
 # %% auto #0
 __all__ = ['PARTS_OF_BN', 'PartialBatchNorm1d', 'new_final_bn', 'bn_head', 'final_bn', 'item_labels', 'check_batches',
-           'check_final_bn', 'FinalBNCheck', 'class_counts', 'log_prior', 'start_beta', 'start_at_log_prior',
-           'bn_learner', 'parent_of', 'add_final_bn', 'FinalBN', 'drop_final_bn', 'fold_final_bn', 'recompute_stats']
+           'check_final_bn', 'FinalBNCheck', 'class_counts', 'log_prior', 'start_beta', 'class_frequencies',
+           'start_at_log_prior', 'bn_learner', 'parent_of', 'add_final_bn', 'FinalBN', 'last_layer', 'drop_final_bn',
+           'fold_final_bn', 'recompute_stats']
 
 # %% ../nbs/00_head.ipynb #b3d40abf
 PARTS_OF_BN = 'mean','var','gamma','beta'
@@ -280,13 +281,14 @@ def class_counts(
 def log_prior(
     frequencies, # `(classes,)` how frequent each class is: counts or shares above 0, which need not sum to 1
     n:int, # Scores of the network: one a class, or a single one for a sigmoid
+    name:str='prior', # What an error calls them
 )->torch.Tensor: # `(n,)`
     "The log of the class frequencies, or for a single score the log odds of class 1"
     try: f = torch.as_tensor(frequencies, dtype=torch.double)
-    except (TypeError, ValueError): raise ValueError(f"prior={frequencies!r}: give a number above 0 a class") from None
+    except (TypeError, ValueError): raise ValueError(f"{name}={frequencies!r}: give a number above 0 a class") from None
     if f.shape!=(max(n, 2),):
-        raise ValueError(f"prior={frequencies!r}: give {max(n, 2)} class frequencies, in the order of the classes")
-    if not (f.isfinite() & (f>0)).all(): raise ValueError(f"prior={frequencies!r}: class frequencies are above 0")
+        raise ValueError(f"{name}={frequencies!r}: give {max(n, 2)} class frequencies, in the order of the classes")
+    if not (f.isfinite() & (f>0)).all(): raise ValueError(f"{name}={frequencies!r}: class frequencies are above 0")
     logs = (f/f.sum()).log()
     return (logs if n>1 else logs[1:]-logs[0]).float()
 
@@ -307,13 +309,13 @@ def _check_prior(prior, affine):
     if prior is None or affine: return
     raise ValueError(f"prior={prior!r} is where the shift of the final BN starts: it needs affine=True")
 
-def _in_order(prior, vocab, classes):
+def _in_order(prior, vocab, classes, name):
     "The frequencies of a `dict`, by class or by its index, in the order of the vocabulary"
     names = list(vocab or range(classes))
     by_index = all(isinstance(k, int) for k in prior) and not set(prior)<=set(names)
     keys = list(range(classes)) if by_index else names
     if set(prior)==set(keys): return [prior[k] for k in keys]
-    raise ValueError(f"prior={prior!r}: give each class its frequency, {', '.join(map(repr, names))}")
+    raise ValueError(f"{name}={prior!r}: give each class its frequency, {', '.join(map(repr, names))}")
 
 def _trained_on(learn, n):
     "How many items of each class the training set of `learn` has"
@@ -321,6 +323,18 @@ def _trained_on(learn, n):
     if labels is not None: return class_counts(torch.as_tensor([int(o) for o in labels]), n)
     raise ValueError("the labels of this data set cannot be read without its items: give their frequencies as a list, "
                      "or give them to `start_beta(learn.model, frequencies)`")
+
+def class_frequencies(
+    learn:Learner, # Whose training set and vocabulary tell what `prior` means
+    prior, # `'train'`: the class frequencies of the training set; or a `dict`, list or tensor of them
+    n:int, # Scores of the network: one a class, or a single one for a sigmoid
+    name:str='prior', # What an error calls it
+): # `(classes,)` counts or shares, in the order of the classes
+    "Class frequencies in the order of the classes, whichever way they are given"
+    if isinstance(prior, dict): return _in_order(prior, getattr(learn.dls, 'vocab', None), max(n, 2), name)
+    if not isinstance(prior, str): return prior
+    if prior=='train': return _trained_on(learn, n)
+    raise ValueError(f"{name}={prior!r}: it is 'train', a dict, list or tensor of class frequencies, or None")
 
 def start_at_log_prior(
     learn:Learner, # With a final BN that has a shift; before its training
@@ -337,12 +351,7 @@ def start_at_log_prior(
     threshold afterwards by the difference of the two log-priors (`prior_threshold`).
     """
     n = _require_bn(learn, 'start').num_features
-    if isinstance(prior, str) and prior!='train':
-        raise ValueError(f"prior={prior!r}: it is 'train', a dict, list or tensor of class frequencies, or None")
-    if isinstance(prior, str): frequencies = _trained_on(learn, n)
-    elif isinstance(prior, dict): frequencies = _in_order(prior, getattr(learn.dls, 'vocab', None), max(n, 2))
-    else: frequencies = prior
-    start_beta(learn.model, frequencies)
+    start_beta(learn.model, class_frequencies(learn, prior, n))
     return learn
 
 # %% ../nbs/00_head.ipynb #db0e7081
@@ -405,18 +414,18 @@ def _hooked(mods, hook):
         for h in handles: h.remove()
 
 # %% ../nbs/00_head.ipynb #5bbc7321
-def _last_linear(model, xb, out, calls):
-    "The `Linear` that alone decides the scores `out`, or `None`; `calls`: parametric modules and outputs, in order"
-    lin,z = calls[-1]
-    called_once = sum(m is lin for m,_ in calls)==1
-    if not (isinstance(lin, nn.Linear) and z.shape==out.shape and called_once): return None
+def _last_alone(model, xb, out, calls):
+    "The last of `calls`, modules and outputs in order, if its output alone decides the scores `out`; or `None`"
+    last,z = calls[-1]
+    called_once = sum(m is last for m,_ in calls)==1
+    if z.shape!=out.shape or not called_once: return None
     swapped = [x.flip(0) if isinstance(x, torch.Tensor) else x for x in xb]
-    with _hooked([lin], lambda m,i,o: z): again = model(*swapped)
-    return lin if torch.equal(again, out) else None
+    with _hooked([last], lambda m,i,o: z): again = model(*swapped)
+    return last if torch.equal(again, out) else None
 
 # %% ../nbs/00_head.ipynb #9dfba1d0
 def _trace(model, xb):
-    "The scores for `xb`, and the `Linear` that alone decides them, if there is one"
+    "The scores for `xb`, and the layer with parameters that alone decides them, if there is one"
     calls,was = [],model.training
     try:
         with torch.no_grad():
@@ -424,9 +433,9 @@ def _trace(model, xb):
             with _hooked(_leaves(model.eval()), lambda m,i,o: calls.append((m,o))): out = model(*xb)
             if not isinstance(out, torch.Tensor) or out.ndim!=2:
                 got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-                raise ValueError("a final BN needs one score a class, of shape (items, classes); "
+                raise ValueError("one score a class is needed, of shape (items, classes); "
                                  f"this model returns {got}")
-            return out,_last_linear(model, xb, out, calls)
+            return out,_last_alone(model, xb, out, calls)
     finally: model.train(was)
 
 # %% ../nbs/00_head.ipynb #7227928f
@@ -499,7 +508,8 @@ def add_final_bn(
                          "(`bn_learner` has the layer from the start)")
     xb,yb = _peek(learn.dls)
     _check_targets(yb)
-    out,lin = _trace(learn.model, xb)
+    out,last = _trace(learn.model, xb)
+    lin = last if isinstance(last, nn.Linear) else None
     bn = _output_bn(out.shape[1], momentum, affine, eps, mean_only).to(out.device)
     _place(learn, bn, lin)
     _optimize(learn, bn, lin)
@@ -524,6 +534,13 @@ class FinalBN(FinalBNCheck):
         if name=='learn' and value is not None and (self.layer is None or final_bn(value.model) is not self.layer):
             self.layer = add_final_bn(value, self.momentum, self.affine, self.eps, self.mean_only)
             if self.prior is not None: start_at_log_prior(value, self.prior)
+
+# %% ../nbs/00_head.ipynb #e3fbf726
+def last_layer(
+    learn:Learner, # With its training set
+)->nn.Module|None: # A `Linear`, a `BatchNorm1d`, or whatever it is
+    "The layer with parameters that alone decides the scores of `learn`, found as for `FinalBN`; `None` if none does"
+    return _trace(learn.model, _peek(learn.dls)[0])[1]
 
 # %% ../nbs/00_head.ipynb #d834679c
 def _remove(learn, bn):
@@ -575,7 +592,7 @@ def fold_final_bn(
     "Merge the final BN into the `Linear` before it, exactly: the same predictions at no cost"
     bn = _require_bn(learn, 'fold')
     lin = _before(learn.model, bn)
-    if not isinstance(lin, nn.Linear):
+    if getattr(type(lin), 'forward', None) is not nn.Linear.forward:
         raise ValueError(f"only a Linear can take in the final BN, and the layer before it is {type(lin).__name__}: "
                          "keep the layer (it costs next to nothing), or end the model in a Linear and train again")
     mean,var,eps,scale,shift = _constants(bn)
