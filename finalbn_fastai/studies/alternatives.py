@@ -42,7 +42,8 @@ TRAININGS = {
     'cosine classifier':      dict(classifier='cosine', wd=DECAYS)}
 ONLY_DIGITS = {'mixup': dict(mixup=True, wd=DECAYS)}
 ONLY_LEAVES = {'NBN': dict(hidden='NBN', wd=DECAYS)}
-ONLY_BN = {'started at the log-prior': dict(beta='log-prior', wd=DECAYS), 'centring only': dict(layer='center_beta', wd=DECAYS)}
+ONLY_BN = {'started at the log-prior': dict(beta='log-prior', wd=DECAYS),
+           'centring only': dict(layer='center_beta', wd=DECAYS)}
 
 def _pair(name, settings):
     "A training without the final BN and with it; alone the layer has its momentum as a parameter of its own"
@@ -61,7 +62,8 @@ OF_DIGITS,OF_LEAVES = _all_of(ONLY_DIGITS),_all_of(ONLY_LEAVES)
 # %% ../../nbs/22_alternatives.ipynb #82e85784
 _digits = dict(n_majority=1000, lr=LRS, after=True)
 _nets = dict(arch='fc', epochs=100),dict(arch='cnn', epochs=20)
-alternatives_digits = Study('alternatives_digits', DIGITS, [{**_digits, **net, **part} for net in _nets for part in OF_DIGITS.values()],
+_digit_parts = [{**_digits, **net, **part} for net,part in product(_nets, OF_DIGITS.values())]
+alternatives_digits = Study('alternatives_digits', DIGITS, _digit_parts,
                             about='What else one could do, alone and with the final BN: 1000 and 10 digits')
 
 BODIES = ['efficientnet_lite0','alexnet','vgg16']
@@ -70,12 +72,20 @@ alternatives_leaves = Study('alternatives_leaves', LEAVES, [{**_leaves, **part} 
                             about='What else one could do, alone and with the final BN: leaves, frozen bodies')
 
 _whole = 'plain','weighted','class-balanced','focal','logit-adjusted','pairwise AUC'
-_whole_parts = [{k:v for k,v in OF_LEAVES[name,bn].items() if k!='wd'} for name in _whole for bn in (False,True)]
+_own = 'wd','strength','momentum'
+
+def _usual_part(name, final_bn):
+    "A training with its paper's parameters, the learning rate alone left to choose; the layer with momentum .1"
+    part = {k:v for k,v in OF_LEAVES[name,final_bn].items() if k not in _own}
+    return dict(part, momentum=.1) if final_bn else part
+
+_whole_parts = [_usual_part(name, bn) for name in _whole for bn in (False,True)]
 _unfrozen = dict(plant='apple', body='all', lr=LRS, after=True)
 alternatives_images = Study('alternatives_images', LEAVES, [{**part, **_unfrozen} for part in _whole_parts],
                             about='The losses among them, alone and with the final BN: apple leaves, nothing frozen')
 
 _flat = [dict(method='logistic regression', regularization=[.01,1.]), dict(method='LDA', regularization=[None,.5])]
 _flat_data = [dict(data=list(PLANTS), arch=BODIES), dict(data='digits', arch=None)]
-alternatives_flat = Study('alternatives_flat', FLAT, [{**d, **m, 'weights':[None,'balanced']} for d in _flat_data for m in _flat],
+_flat_parts = [{**d, **m, 'weights':[None,'balanced']} for d,m in product(_flat_data, _flat)]
+alternatives_flat = Study('alternatives_flat', FLAT, _flat_parts,
                           about='Without a network: logistic regression and LDA on frozen features, or on pixels')
