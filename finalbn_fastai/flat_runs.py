@@ -6,7 +6,7 @@
 from __future__ import annotations
 import warnings
 from time import perf_counter
-import numpy as np, torch
+import torch
 from fastcore.basics import noop
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
@@ -14,42 +14,44 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from .digits import digit_dls
+from .after import after_scores
+from .digits import digit_dls, validation_digits
 from .features import plant_features
+from .leaf_runs import N_MORE
 from .leaves import PLANTS, photos_once, plantvillage, pool_fingerprint, split_rows
 from .metrics import score_run
 from .networks import find_architecture
 from .study import Task, between, or_none, whole
-from .training import one_after_the_other, run_row, why_failed
+from .training import ON_OR_NONE, one_after_the_other, run_row, why_failed
 
 # %% auto #0
-__all__ = ['N_MORE', 'METHODS', 'FLAT', 'flat_draw', 'flat_classifier', 'flat_parts', 'run_flat']
+__all__ = ['N_VALID', 'METHODS', 'FLAT', 'flat_draw', 'flat_classifier', 'flat_parts', 'run_flat']
 
 # %% ../nbs/07c_flat_runs.ipynb #1a72ebff
-N_MORE = 143 # With the 7 unhealthy photographs of the validation set as many as the test set has
+N_VALID = 157 # Images of a validation set, 7 of them rare
 
 def _leaf_draw(t, device):
     "The parts of a draw of leaves, as features"
-    drawn = plantvillage(t['data'], seed=t['seed'], train=(1000,t['n_unhealthy']))
+    more = dict(more=(0,N_MORE)) if t['after'] else {}
+    drawn = plantvillage(t['data'], seed=t['seed'], train=(1000,t['n_unhealthy']), **more)
     photos,f = plant_features(t['data'], find_architecture(t['arch']), t['size'], device=device)
-    rows = split_rows(drawn, photos.file)
-    left = (photos.label=='unhealthy') & ~photos.file.isin(drawn.file)
-    more = np.flatnonzero(left)[:N_MORE]
-    rows['more'] = more,torch.ones(len(more), dtype=torch.long)
-    return {part:(f[r], y) for part,(r,y) in rows.items()}
+    return {part:(f[rows], y) for part,(rows,y) in split_rows(drawn, photos.file).items()}
 
 def _digit_draw(t):
     "The parts of a draw of digits, as pixels"
-    dls = digit_dls(t['minority'], t['majority'], t['ratio'], seed=t['seed'], n_majority=t['n_majority'],
-                    source='full')
+    draw = {k:t[k] for k in ('minority','majority','ratio','seed','n_majority')}
+    dls = digit_dls(**draw, source='full')
     parts = dict(train=dls.train.dataset.tensors, test=dls.valid.dataset.tensors)
+    if t['after']:
+        x,y = validation_digits(**draw, source='full')
+        parts.update(valid=(x[:N_VALID], y[:N_VALID]), more=(x[N_VALID:], y[N_VALID:]))
     return {part:(x.flatten(1), y) for part,(x,y) in parts.items()}
 
 def flat_draw(
     trial:dict, # Of `FLAT`
     device=None, # Where the body runs; the CPU if `None`
 )->dict: # Name of a part to its `(N,features)` floats and `(N,)` classes, 1 the rare one
-    "The draw of a trial: `'train'` and `'test'`, and of leaves also `'valid'` and `'more'`"
+    "The draw of a trial: `'train'`, `'test'`, and with `after` `'valid'` and `'more'` rare images to validate on"
     return _digit_draw(trial) if trial['data']=='digits' else _leaf_draw(trial, device)
 
 # %% ../nbs/07c_flat_runs.ipynb #93c1f91a
@@ -74,10 +76,9 @@ def flat_classifier(
 
 # %% ../nbs/07c_flat_runs.ipynb #3340e38a
 def _scores(classifier, x):
-    "`(N,2)` scores: 0 for the common class, the margin for the rare one"
-    if not len(x): return torch.zeros(0, 2)
+    "`(N,2)` scores: half the margin for the rare class, and as much against the common one"
     d = torch.from_numpy(classifier.decision_function(x.double().numpy())).float()
-    return torch.stack([torch.zeros_like(d), d], 1)
+    return torch.stack([-d/2, d/2], 1)
 
 def flat_parts(
     trial:dict, # Of `FLAT`
@@ -100,7 +101,9 @@ def _flat_alone(t, device, tick):
         failed = why_failed(-1, parts['test'][0])
     except ConvergenceWarning as e: failed = str(e).splitlines()[0]
     pool = {} if t['data']=='digits' else dict(pool=pool_fingerprint(t['data']))
-    def scores(): return score_run(*parts['test'])
+    def scores():
+        more = after_scores(parts) if t['after'] else {}
+        return {**score_run(*parts['test']), **more}
     tick(1)
     return run_row(scores, failed, perf_counter()-start, 1, torch.device('cpu'), **pool)
 
@@ -140,9 +143,10 @@ def _refuse_flat(t):
                          "is needed, or None")
 
 _usual = dict(data=list(PLANTS), arch='efficientnet_lite0', size=224, n_unhealthy=10, minority=3, majority=8,
-              n_majority=1000, ratio=.01, method=list(METHODS), regularization=None, weights=None)
+              n_majority=1000, ratio=.01, method=list(METHODS), regularization=None, weights=None, after=True)
 _digit = tuple(range(10))
 _allowed = dict(data=('digits',*PLANTS), arch=or_none(find_architecture), size=whole(8), n_unhealthy=whole(1),
                 minority=_digit, majority=_digit, n_majority=or_none(whole(1)), ratio=between(0, 1),
-                method=tuple(METHODS), regularization=or_none(between(0, 10_000)), weights=(None,'balanced'))
+                method=tuple(METHODS), regularization=or_none(between(0, 10_000)), weights=(None,'balanced'),
+                after=ON_OR_NONE)
 FLAT = Task(run_flat, _usual, _allowed, _refuse_flat, block=1)
