@@ -304,7 +304,7 @@ def _tensor_dl(x, y, device, prepare, **kwargs):
 
 # %% ../nbs/02_data.ipynb #d1459bd6
 def tensor_dls(
-    parts:dict, # `'train'`, `'valid'` and perhaps `'test'`: for each, `(N,...)` inputs and `(N,)` classes, tensors
+    parts:dict, # `'train'`, `'valid'`, perhaps `'test'`, `'more'`: `(N,...)` inputs and `(N,)` classes, tensors
     vocab:list, # Names of the classes, in the order of the integers
     minority:list=(), # Names of the rare ones, for `dls.minority`
     bs:int=64, # Batch size in training; elsewhere four times as large
@@ -313,7 +313,7 @@ def tensor_dls(
     prepare=noop, # Function from the inputs of a batch to what the network gets
     prepare_train=None, # The same for training batches; `prepare` if `None`
     drop_last:bool=True, # Leave out the training batch that is not whole (another one each epoch)?
-)->DataLoaders: # Batches of prepared inputs and classes; the test part, if there is one, is `dls.test`
+)->DataLoaders: # Batches of prepared inputs and classes; other parts are `dls.test`, `dls.more`
     "fastai `DataLoaders` over tensors: training batches in an order that the seed alone decides"
     device = torch.device(device or 'cpu')
     def dl(part, prepare=prepare, **kwargs): return _tensor_dl(*parts[part], device, prepare, **kwargs)
@@ -322,5 +322,5 @@ def tensor_dls(
     dls.train.rng.seed(seed)
     dls.vocab,dls.c = list(vocab),len(vocab)
     if minority: dls.minority = list(minority)
-    if 'test' in parts: dls.test = dl('test', bs=4*bs)
+    for part in [p for p in ('test','more') if p in parts]: setattr(dls, part, dl(part, bs=4*bs))
     return dls

@@ -12,15 +12,18 @@ from torch import nn
 from fastcore.basics import noop
 from fastai.callback.schedule import Learner
 from fastai.torch_core import set_seed
-from .digits import digit_dls
+from .digits import digit_dls, validation_digits
 from .metrics import class_roles, class_scores, curve_text, probabilities, score_run
 from .networks import INITS, cnn_net, fc_net, find_architecture, photo_net
-from .replicas import replica_learner, replica_preds, stack_sizes
+from .replicas import Items, replica_learner, replica_preds, stack_sizes
+from .rivals import MixedLoader
 from .study import StepsTimed, Task, between, or_none, whole
 from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SCHEDULES, SHARED, SWITCH
-from .training import begin, check_inside, check_layer, check_loss, loss_of, n_batches, n_scores
-from .training import FirstNaN, Inside, TestCurve, decay_final_bn, fit_learner, one_after_the_other
+from .training import begin, check_after, check_inside, check_layer, check_loss, check_mixup
+from .training import check_sampling, check_strength, defer_cbs, loss_of, mixed, n_batches, n_epochs
+from .training import n_scores, replica_after
+from .training import FirstNaN, Inside, TestCurve, decay_final_bn, fit_trial, one_after_the_other
 from .training import run_row, set_test_stats, split_alone, split_replicas, stacked_rows, why_failed
 
 # %% auto #0
@@ -54,19 +57,20 @@ def digit_net(
     return photo_net(arch, n, pretrained=pretrained, size=t['size'] or 28, init=t['init'], **bn)
 
 # %% ../nbs/07a_digit_runs.ipynb #309e5786
+def _drawn(t):
+    "What decides the draw of a trial"
+    draw = {k:t[k] for k in ('minority','majority','ratio','seed','n_majority')}
+    return dict(draw, source=t['source'] or 'full')
+
 def trial_dls(
     trial:dict, # Of `DIGITS`
     device=None, # Where images live; the CPU if `None`
 ): # As from `digit_dls`
     "The draw of a trial; full MNIST unless it says otherwise"
     t = trial
-    return digit_dls(t['minority'], t['majority'], t['ratio'], seed=t['seed'], bs=t['bs'], n_majority=t['n_majority'],
-                     device=device, source=t['source'] or 'full', drop_last=t['drop_last'])
+    return digit_dls(**_drawn(t), bs=t['bs'], device=device, drop_last=t['drop_last'])
 
 def _net(t, y): return begin(digit_net(t), t, y)
-
-def _fit(learn, t, tick, cbs):
-    return fit_learner(learn, t['epochs'], t['lr'], t['schedule'], tick, cbs, t['beta_lr'])
 
 def _curve(scored, y, rare):
     "F1 of the (first) minority over the epochs, as text"
@@ -81,6 +85,20 @@ def _handed_over(learn):
     y,score = y.numpy().astype(np.uint8),margin(z).numpy().astype(np.float16)
     part = np.full(y.shape, PARTS.index('test'), np.uint8)
     return [dict(y=y[r], part=part[r], score=score[r]) for r in range(len(y))]
+
+def _stacked_items(items, bs):
+    "Pairs of images and classes, one a replica, as one"
+    x,y = map(torch.stack, zip(*items))
+    return Items(x, y, bs)
+
+def _after_parts(trials, learn, dls):
+    "What the rules after training are scored on: the validation set is of digits that the draw leaves over"
+    bs,device,train = 4*trials[0]['bs'],dls[0].device,learn.dls.train
+    parts = dict(train=Items(train.x, train.y, bs), test=_stacked_items([d.valid.dataset.tensors for d in dls], bs))
+    if trials[0]['source']=='embedded': return parts
+    left = [validation_digits(**_drawn(t)) for t in trials]
+    def some(which): return _stacked_items([[o.to(device)[which] for o in both] for both in left], bs)
+    return dict(parts, valid=some(slice(157)), more=some(slice(157,None)))
 
 def _stacks(trials, device):
     "The trials of each stack, as many as stay in the processor's cache"
@@ -104,19 +122,23 @@ def _one_stack(trials, device, tick):
     start,t = perf_counter(),trials[0]
     dls = [trial_dls(o, device) for o in trials]
     y = dls[0].train.dataset.tensors[1]
-    learn = replica_learner(partial(_net, t, y), dls, [o['seed'] for o in trials], loss_of(t, y), wd=t['wd'],
+    make,seeds,loss = partial(_net, t, y),[o['seed'] for o in trials],loss_of(t, y)
+    learn = replica_learner(make, dls, seeds, mixed(loss) if t['mixup'] else loss, wd=t['wd'],
                             opt_func=OPTIMIZERS[t['opt']][1], splitter=partial(split_replicas, t))
+    if t['mixup']: learn.dls.loaders[0] = MixedLoader(learn.dls.train.dls, seeds)
     at = {t['epochs'], *range(1, t['epochs']+1, max(1, t['epochs']//10))}
     curve,inside = [TestCurve(at)] if t['curve'] else [],[Inside()] if t['inside'] else []
-    _fit(learn, t, tick, [*curve, *inside])
+    fit_trial(learn, t, tick, [*curve, *inside, *defer_cbs(loss)], make, seeds)
     set_test_stats(learn, t['test_stats'], [d.valid for d in dls])
     rows = stacked_rows(learn, n_minority(t), perf_counter()-start)
     for cb in inside: cb.add_to(rows, learn)
+    if t['after']:
+        for row,scores in zip(rows, replica_after(learn, _after_parts(trials, learn, dls))): row.update(scores)
     if t['curve']:
         for r,row in enumerate(rows):
             scored = [(e, z[r]) for e,z in learn.curve]
             row['f1_curve'] = _curve(scored, dls[r].valid.dataset.tensors[1], n_minority(t))
-    if n_digits(t)==2 and not t['inside']:
+    if n_digits(t)==2 and not (t['inside'] or t['after']):
         for row,scores in zip(rows, _handed_over(learn)): row['scores'] = scores
     return rows
 
@@ -127,10 +149,11 @@ def _digits_alone(trial, device, tick):
     dls = trial_dls(t, device)
     set_seed(t['seed'])
     y = dls.train.dataset.tensors[1]
-    learn = Learner(dls, _net(t, y).to(device), loss_func=loss_of(t, y), wd=t['wd'], opt_func=OPTIMIZERS[t['opt']][0],
+    loss = loss_of(t, y)
+    learn = Learner(dls, _net(t, y).to(device), loss_func=loss, wd=t['wd'], opt_func=OPTIMIZERS[t['opt']][0],
                     splitter=partial(split_alone, t))
     if t['bn_wd']: decay_final_bn(learn)
-    _fit(learn, t, tick, [nan])
+    fit_trial(learn, t, tick, [nan, *defer_cbs(loss)])
     set_test_stats(learn, t['test_stats'], dls.valid)
     with learn.no_bar(): z,y = learn.get_preds(dl=dls.valid, act=noop, reorder=False)
     scores = partial(score_run, z, y, n_minority(t))
@@ -170,15 +193,24 @@ def _check_digits(v):
 def _refuse_digits(t):
     "A `ValueError` for settings that this network would not obey"
     check_loss(t['output'], t['loss'], n_digits(t))
+    check_strength(t)
     check_layer(t)
     check_inside(t, n_digits(t), t['curve'] and 'curve')
+    check_after(t, n_digits(t))
+    check_sampling(t, t['curve'] and 'curve')
+    check_mixup(t)
+    if t['mixup'] and t['inside']:
+        raise ValueError("inside=True takes the loss of images as they are: mixup=True would not be obeyed")
     stacked = t['arch'] in STACKED
     if not stacked and not t['bias']:
         raise ValueError(f"bias=False is for {' or '.join(STACKED)}: arch={t['arch']!r} would not obey it")
-    ignored = ('pretrained','size') if stacked else ('first_bn','curve','inside')
+    own = 'first_bn','curve','inside','sampling','classifier','hidden','mixup','after'
+    ignored = ('pretrained','size') if stacked else own
     kind = 'a body for photographs' if stacked else ' or '.join(STACKED)
     if wrong := [k for k in ignored if t[k]]:
         raise ValueError(f"{wrong[0]}={t[wrong[0]]!r} is for {kind}: arch={t['arch']!r} would not obey it")
+    if t['hidden'] and not t['first_bn']:
+        raise ValueError(f"hidden={t['hidden']!r} is of the BN layers before the last Linear: it needs first_bn=True")
 
 def digit_steps(
     trial:dict # Of `DIGITS`
@@ -187,7 +219,7 @@ def digit_steps(
     n = trial['n_majority'] or (400 if trial.get('source')=='embedded' else 5_900)
     rare = round(trial['ratio']*n)*n_minority(trial)
     items = n*len(_digits_of(trial['majority'])) + rare
-    return trial['epochs']*n_batches(items, trial)
+    return sum(n_epochs(trial))*n_batches(items, trial)
 
 def digit_block(
     trial:dict # Of `DIGITS`
@@ -198,12 +230,14 @@ def digit_block(
 _usual = dict(arch='fc', output='softmax', loss='CCE', first_bn=False, final_bn=[False,True], minority=3, majority=8,
               ratio=.01, n_majority=None, epochs=100, lr=1e-3, bs=64, momentum=.01, affine=True, wd=.01,
               schedule='one-cycle', init='pytorch', pretrained=None, size=None, curve=None, source=None, **LATER,
-              bias=True)
+              bias=True, mixup=None)
 _allowed = dict(SHARED, bias=SWITCH, arch=_check_arch, first_bn=SWITCH, minority=_check_digits,
                 majority=_check_digits, ratio=between(0, 1), n_majority=or_none(whole(1)), schedule=SCHEDULES,
                 init=tuple(INITS), pretrained=(None,*SWITCH), size=or_none(whole(8)), curve=ON_OR_NONE,
-                source=(None,'full','embedded'))
+                source=(None,'full','embedded'), mixup=ON_OR_NONE)
 DIGITS = Task(run_digits, _usual, _allowed, _refuse_digits, steps=digit_steps,
               like=('arch','output','first_bn','bs','size','pretrained'), block=digit_block,
-              younger=(*LATER,'bias'))
-DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, curve=(None,), inside=(None,)), block=1)
+              younger=(*LATER,'bias','mixup'))
+_stacks_only = {k:(None,) for k in ('curve','inside','mixup','after')}
+_alone = dict(_stacks_only, sampling=(None,'balanced','balanced late'))
+DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, **_alone), block=1)

@@ -14,7 +14,8 @@ from .data import SOURCES, data_folders, fetch, tensor_dls
 from fastcore.basics import first
 
 # %% auto #0
-__all__ = ['Digits', 'embedded_digits', 'find_mnist', 'mnist', 'imbalanced_split', 'digit_dls', 'where_digits']
+__all__ = ['Digits', 'embedded_digits', 'find_mnist', 'mnist', 'imbalanced_split', 'validation_split', 'digit_dls',
+           'validation_digits', 'where_digits']
 
 # %% ../nbs/02a_digits.ipynb #8512702e
 class Digits(NamedTuple):
@@ -88,6 +89,21 @@ def _how_many(asked, there):
     if not 0<asked<=there: raise ValueError(f"n_majority={asked}: 1 to {there} are there")
     return asked
 
+# %% ../nbs/02a_digits.ipynb #1f1f1ad3
+def _dealt(y, minority, majority, ratio, n_test, seed, n_majority, test):
+    "For each class: images to test on, those that may be trained on, in random order, and how many of these are"
+    _check_split(minority, majority, ratio)
+    rng,held,pool = np.random.default_rng(seed),{},{}
+    for c in minority+majority:
+        idx = rng.permutation(np.flatnonzero(y==c))
+        held[c],pool[c] = _divide(idx, n_test, test)
+        if len(held[c])<n_test or not len(pool[c]):
+            needed = f"{n_test} test images and one to train on"
+            raise ValueError(f"class {c} has {len(idx)} images, not enough for {needed}")
+    many = _how_many(n_majority, min(len(pool[c]) for c in majority))
+    few = max(1, round(ratio*many))
+    return {c:(held[c], pool[c], few if c in minority else many) for c in minority+majority}
+
 # %% ../nbs/02a_digits.ipynb #a431b5f4
 def imbalanced_split(
     y:np.ndarray, # `(N,)` labels
@@ -101,18 +117,32 @@ def imbalanced_split(
 )->tuple: # Indices into `y` of the training and of the test images; `ValueError` where there are not enough
     "A seeded draw: a balanced test set, and `ratio` times as many training images of a minority as of a majority class"
     minority,majority = _tuple(minority),_tuple(majority)
-    _check_split(minority, majority, ratio)
-    rng,held,pool = np.random.default_rng(seed),{},{}
-    for c in minority+majority:
-        idx = rng.permutation(np.flatnonzero(y==c))
-        held[c],pool[c] = _divide(idx, n_test, test)
-        if len(held[c])<n_test or not len(pool[c]):
-            needed = f"{n_test} test images and one to train on"
-            raise ValueError(f"class {c} has {len(idx)} images, not enough for {needed}")
-    many = _how_many(n_majority, min(len(pool[c]) for c in majority))
-    few = max(1, round(ratio*many))
-    train = [pool[c][:few] for c in minority] + [pool[c][:many] for c in majority]
-    return np.concatenate(train),np.concatenate([held[c] for c in minority+majority])
+    dealt = _dealt(y, minority, majority, ratio, n_test, seed, n_majority, test)
+    train = [pool[:n] for _,pool,n in dealt.values()]
+    return np.concatenate(train),np.concatenate([held for held,*_ in dealt.values()])
+
+# %% ../nbs/02a_digits.ipynb #9b9e1d02
+def validation_split(
+    y:np.ndarray, # As for `imbalanced_split`, and all the next
+    minority:int|tuple,
+    majority:int|tuple,
+    ratio:float=.01,
+    n_test:int=100,
+    seed:int=0,
+    n_majority:int|None=None,
+    test:np.ndarray|None=None,
+    n_valid:tuple=(150,150), # Images of each majority and of each minority class to validate on
+)->np.ndarray: # Indices into `y`, the majority first; `ValueError` where too few are left
+    "Images that the draw of `imbalanced_split` neither trains nor tests on"
+    minority,majority = _tuple(minority),_tuple(majority)
+    dealt = _dealt(y, minority, majority, ratio, n_test, seed, n_majority, test)
+    asked = {**{c:n_valid[0] for c in majority}, **{c:n_valid[1] for c in minority}}
+    for c,n in asked.items():
+        _,pool,trained = dealt[c]
+        if len(pool)-trained<n:
+            raise ValueError(f"class {c} leaves {len(pool)-trained} images to validate on, {n} are asked for: "
+                             "train on fewer (n_majority, ratio)")
+    return np.concatenate([dealt[c][1][dealt[c][2]:][:n] for c,n in asked.items()])
 
 # %% ../nbs/02a_digits.ipynb #b2e27779
 def _n_test(d, digits):
@@ -151,6 +181,24 @@ def digit_dls(
     dls.source = d.name
     dls.counts = {str(c): int((d.y[train]==c).sum()) for c in digits}
     return dls
+
+# %% ../nbs/02a_digits.ipynb #0692b6f1
+def validation_digits(
+    minority:int|tuple=3, # As for `digit_dls`, and the next
+    majority:int|tuple=8,
+    ratio:float=.01,
+    n_test:int|None=None,
+    seed:int=0,
+    n_majority:int|None=None,
+    source:str='auto',
+    n_valid:tuple=(150,150), # Images of each majority and of each minority digit
+)->tuple: # `(N,1,28,28)` floats from 0 to 1, and `(N,)` classes
+    "Digits that the same draw of `digit_dls` neither trains nor tests on"
+    d,minority,majority = mnist(source),_tuple(minority),_tuple(majority)
+    digits = majority+minority
+    if n_test is None: n_test = _n_test(d, digits)
+    idx = validation_split(d.y, minority, majority, ratio, n_test, seed, n_majority, d.test, n_valid)
+    return _as_tensors(d, idx, digits)
 
 # %% ../nbs/02a_digits.ipynb #3dfd7468
 def where_digits()->list: # One `dict` a set of digits: what, found, where, images

@@ -14,6 +14,7 @@ from fastai.callback.mixup import MixUp
 from fastai.callback.training import BnFreeze
 from fastai.learner import Learner
 from fastai.torch_core import set_seed
+from .after import after_scores
 from .features import class_dls, feature_dls, plant_features
 from .head import bn_head, bn_learner
 from .images import PassDL, changed_features, image_dls
@@ -21,17 +22,19 @@ from .leaves import PLANTS, photos_once, plantvillage, pool_fingerprint
 from .metrics import calibration_scores, class_scores, epoch_scores, score_run
 from .metrics import reset_threshold, temperature
 from .networks import INITS, body_of, find_architecture
-from .replicas import ReplicaBatchNorm1d, ReplicaLoader, replica_learner, replica_preds
+from .replicas import Items, ReplicaBatchNorm1d, ReplicaLoader, replica_learner, replica_preds
 from .study import Task, whole
 from .thresholds import margin
 from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SHARED, SWITCH
-from .training import begin, check_inside, check_layer, check_loss, loss_of, mixed, n_batches, n_scores
-from .training import FirstNaN, Inside, TestCurve, fit_learner, one_after_the_other, run_row
+from .training import begin, check_after, check_inside, check_layer, check_loss, check_mixup
+from .training import check_sampling, check_strength, defer_cbs, loss_of, mixed, n_batches, n_epochs
+from .training import n_scores, replica_after
+from .training import FirstNaN, Inside, TestCurve, fit_learner, fit_trial, one_after_the_other, run_row
 from .training import set_test_stats, split_replicas, stacked_rows, why_failed
 
 # %% auto #0
-__all__ = ['BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'leaf_learner', 'run_leaves', 'leaf_steps', 'leaf_block',
-           'run_classes', 'class_steps']
+__all__ = ['N_MORE', 'BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'leaf_learner', 'run_leaves', 'leaf_steps',
+           'leaf_block', 'run_classes', 'class_steps']
 
 # %% ../nbs/07b_leaf_runs.ipynb #a9a5d192
 def trial_head(
@@ -86,7 +89,12 @@ def _by_epoch(learn, dls):
 _MORE = dict(removed=_removed, calibrated=_calibrated, by_epoch=_by_epoch)
 
 # %% ../nbs/07b_leaf_runs.ipynb #d759a69a
-def _draw(t): return dict(seed=t['seed'], train=(1000,t['n_unhealthy']), by_leaf=bool(t['by_leaf']))
+N_MORE = 143 # Diseased leaves that `after=True` adds to the papers' seven to validate on
+
+def _draw(t):
+    "What decides the draw of a trial"
+    more = dict(more=(0,N_MORE)) if t['after'] else {}
+    return dict(seed=t['seed'], train=(1000,t['n_unhealthy']), by_leaf=bool(t['by_leaf']), **more)
 
 def _parts(t, photos):
     "The part of each photograph in the draw of a trial, as a position in `PARTS`"
@@ -131,42 +139,51 @@ def _changed_batches(t, device):
                            augment=t['augment'], mixup=t['mixup'], device=device, drop_last=t['drop_last'], **_draw(t))
     return PassDL(x.to(device), y.to(device), t['bs'], drop_last=t['drop_last'])
 
+def _after_parts(dls, bs):
+    "What the rules after training are scored on"
+    def items(part): return Items(*map(torch.stack, zip(*(getattr(d, part).dataset.tensors for d in dls))), 4*bs)
+    return {part:items(part) for part in ('train','valid','more','test')}
+
 @photos_once()
 def run_heads(
     trials:list, # `dict`s of `LEAVES` that differ in their seed only
     device:torch.device, # Where to train
     tick=noop, # Is told how much is done, 0 to 1
-)->list: # One row a trial, with its `scores` unless `inside` is on
+)->list: # One row a trial, with its `scores` unless `inside` or `after` is on
     "The body frozen: train the papers' heads on its features, as replicas, and score each on its balanced test set"
     start,t = perf_counter(),trials[0]
     dls = [_feature_draw(o, device) for o in trials]
     y = dls[0].train.dataset.tensors[1]
-    loss = mixed(loss_of(t, y)) if t['mixup'] else loss_of(t, y)
+    own_loss = loss_of(t, y)
+    loss = mixed(own_loss) if t['mixup'] else own_loss
     if _changed(t):
         for o,d in zip(trials, dls): d.loaders[0] = _changed_batches(o, device)
     def make(): return begin(trial_head(t, dls[0].n_features, n_scores(t['output'], 2)), t, y)
-    learn = replica_learner(make, dls, [o['seed'] for o in trials], loss, wd=t['wd'],
+    seeds = [o['seed'] for o in trials]
+    learn = replica_learner(make, dls, seeds, loss, wd=t['wd'],
                             opt_func=OPTIMIZERS[t['opt']][1], splitter=partial(split_replicas, t))
     curve = [TestCurve(range(1, t['epochs']+1), (_tests(dls), _valids(dls)))] if t['by_epoch'] else []
     inside = [Inside()] if t['inside'] else []
-    fit_learner(learn, t['epochs'], t['lr'], tick=tick, cbs=[*curve, *inside], beta_lr=t['beta_lr'])
+    fit_trial(learn, t, tick, [*curve, *inside, *defer_cbs(own_loss)], make, seeds)
     set_test_stats(learn, t['test_stats'], _tests(dls))
     rows = stacked_rows(learn, 1, perf_counter()-start, _tests(dls))
     for cb in inside: cb.add_to(rows, learn)
     for more in [f for k,f in _MORE.items() if t[k]]:
         for row,scores in zip(rows, more(learn, dls)): row.update(scores)
-    if t['inside']: return rows
+    if t['after']:
+        for row,scores in zip(rows, replica_after(learn, _after_parts(dls, t['bs']))): row.update(scores)
+    if t['inside'] or t['after']: return rows
     for row,scores in zip(rows, _handed_over(learn, trials, device)): row['scores'] = scores
     return rows
 
 # %% ../nbs/07b_leaf_runs.ipynb #8a6bcecc
 BODIES = None,'bn','all'
 
-def _image_loss(t, y):
-    "The loss of a trial; `y_int` tells fastai's `MixUp` to mix the losses of two images, not their classes"
-    loss = partial(loss_of(t, y))
-    loss.y_int = True
-    return loss
+def _image_loss(loss):
+    "The same loss; `y_int` tells fastai's `MixUp` to mix the losses of two images, not their classes"
+    of_images = partial(loss)
+    of_images.y_int = True
+    return of_images
 
 class _BF16(Callback):
     "Trains with the dot products in bfloat16 (autocast), on any device; scoring stays in float32"
@@ -186,17 +203,19 @@ def leaf_learner(
     "The network of one trial on its images: a `bn_learner`, so much of its body unfrozen as the trial says"
     t = trial
     LEAVES.check(t)
-    arch,counts = find_architecture(t['arch']),(1000,t['n_unhealthy'])
+    arch,draw = find_architecture(t['arch']),_draw(t)
+    draw.pop('seed')
     stats = body_of(arch, t['pretrained'])[1]
     dls = image_dls(t['plant'], stats, t['size'], t['seed'], t['bs'], bool(t['augment']), device, t['drop_last'],
-                    train=counts, by_leaf=bool(t['by_leaf']))
+                    **draw)
     y = dls.train.dataset.tensors[1]
-    loss = _image_loss(t, y)
+    loss = loss_of(t, y)
     cbs = [cb() for cb,on in ((BnFreeze, t['body'] is None), (MixUp, t['mixup']), (_BF16, t['bf16'])) if on]
+    cbs += defer_cbs(loss)
     bn = {k:t[k] for k in ('final_bn','momentum','affine','bias','eps')}
     set_seed(t['seed'])
     learn = bn_learner(dls, arch, **bn, pretrained=t['pretrained'], n_out=n_scores(t['output'], 2), normalize=False,
-                       init=None, train_bn=t['body']=='bn', wd=t['wd'], loss_func=loss, cbs=cbs,
+                       init=None, train_bn=t['body']=='bn', wd=t['wd'], loss_func=_image_loss(loss), cbs=cbs,
                        opt_func=OPTIMIZERS[t['opt']][0])
     begin(INITS[t['init']](learn.model[1]), t, y)
     if t['body']=='all': learn.unfreeze()
@@ -221,6 +240,13 @@ class _EachEpoch(TestCurve):
 def _on_features(t): return t['body'] is None
 
 # %% ../nbs/07b_leaf_runs.ipynb #d2cf44fa
+def _image_parts(learn):
+    "Scores and classes of every part of a draw, for the rules after training"
+    dls = learn.dls
+    train = dls.train.new(shuffle=False, drop_last=False)
+    loaders = dict(train=train, valid=dls.valid, more=dls.more, test=dls.test)
+    return {part:(_scores(learn, dl), _classes(dl)) for part,dl in loaders.items()}
+
 def _leaves_alone(t, device, tick):
     "The row of one trial on images"
     start,learn,nan = perf_counter(),leaf_learner(t, device),FirstNaN()
@@ -229,6 +255,7 @@ def _leaves_alone(t, device, tick):
     z,y = _scores(learn, test),_classes(test)
     def scores():
         more = epoch_scores(learn.curve, y, _classes(valid)) if t['by_epoch'] else {}
+        if t['after']: more.update(after_scores(_image_parts(learn)))
         return {**score_run(z, y), **more}
     return run_row(scores, why_failed(nan.step, z), perf_counter()-start, 1, device)
 
@@ -249,10 +276,17 @@ def run_leaves(
 def _refuse_leaves(t):
     "A `ValueError` for settings that do not go together"
     check_loss(t['output'], t['loss'])
+    check_strength(t)
     check_layer(t)
     check_inside(t, 2, t['by_epoch'] and 'by_epoch')
+    check_after(t, 2)
+    check_sampling(t, t['by_epoch'] and 'by_epoch')
+    check_mixup(t)
+    if t['after'] and _changed(t):
+        raise ValueError("after=True is for images as they are: without augment and mixup")
     frozen = _on_features(t)
-    unusual = [k for k in ('layer','beta_lr','bn_wd','test_stats','inside') if t[k]!=LATER[k]]
+    of_heads = 'layer','beta_lr','bn_wd','test_stats','inside','sampling','classifier','hidden'
+    unusual = [k for k in of_heads if t[k]!=LATER[k]]
     if unusual and not frozen:
         raise ValueError(f"{unusual[0]}={t[unusual[0]]!r} is for a frozen body: without body, augment and mixup")
     for k in ('removed','calibrated'):
@@ -262,15 +296,14 @@ def _refuse_leaves(t):
     if not t['pretrained'] and t['body']!='all':
         raise ValueError(f"pretrained=False is for body='all': with {t['body']!r} random weights stay random")
     if t['bf16'] and frozen: raise ValueError("bf16=True is for networks that train on images: body='bn' or 'all'")
-    if t['mixup'] and t['loss'] not in ('CCE','weighted CCE'):
-        raise ValueError("mixup=True mixes the losses of two images, which this loss does not give one by one: "
-                         f"loss={t['loss']!r}: there is 'CCE', 'weighted CCE'")
+    if t['sampling'] and _changed(t):
+        raise ValueError(f"sampling={t['sampling']!r} is for photographs as they are: without augment and mixup")
 
 def leaf_steps(
     trial:dict # Of `LEAVES`
 )->int: # Steps of gradient descent
     "How many batches a trial trains on"
-    return trial['epochs']*n_batches(1000+trial['n_unhealthy'], trial)
+    return sum(n_epochs(trial))*n_batches(1000+trial['n_unhealthy'], trial)
 
 def leaf_block(
     trial:dict # Of `LEAVES`

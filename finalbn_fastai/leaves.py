@@ -63,6 +63,8 @@ def _by_leaf(order, leaf):
     return np.array(sorted(order, key=lambda o: at[leaf[o]]), int)
 
 # %% ../nbs/02b_leaves.ipynb #4e381052
+_SPLITS = 'test','valid','train','more' # In the order in which images are dealt
+
 def _deal(photos, label, counts, rng, by_leaf):
     "The images of one label dealt to test, valid and train"
     idx = np.flatnonzero(photos.label==label)
@@ -71,7 +73,7 @@ def _deal(photos, label, counts, rng, by_leaf):
     if by_leaf: order = _by_leaf(order, leaf)
     dealt = _take(order, leaf, counts, by_leaf)
     if len(dealt[-1])<counts[-1]:
-        each = 'test {}, valid {}, train {}'.format(*counts)
+        each = ', '.join(f'{s} {n}' for s,n in zip(_SPLITS, counts))
         kept = ', the leaves kept together' if by_leaf else ''
         raise ValueError(f"{sum(counts)} {label} images are asked for ({each}{kept}), "
                          f"and {len(order)} can be read: ask for fewer")
@@ -85,10 +87,11 @@ def split_photos(
     valid:tuple=(150,7), # To validate on
     test:tuple=(150,150), # To test on
     by_leaf:bool=False, # Keep all photographs of one leaf in one split?
+    more:tuple=(0,0), # For a fourth split, `'more'`, dealt after the others: to validate on
 )->pd.DataFrame: # The rows drawn, with a column `split`; `ValueError` where there are not enough
     "The papers' split, 1000+10, 150+7 and 150+150 by default: seeded, disjoint, the diseases in proportion"
     rng,parts = np.random.default_rng(seed),[]
-    splits = {'test':test, 'valid':valid, 'train':train}
+    splits = dict(zip(_SPLITS, (test, valid, train, more) if any(more) else (test, valid, train)))
     for i,label in enumerate(('healthy','unhealthy')):
         counts = [n[i] for n in splits.values()]
         dealt = _deal(photos, label, counts, rng, by_leaf)
@@ -199,13 +202,14 @@ def plantvillage(
     valid:tuple=(150,7), # To validate on
     test:tuple=(150,150), # To test on
     by_leaf:bool=False, # Keep all photographs of one leaf in one split? (known for pepper)
+    more:tuple=(0,0), # More to validate on, as `split_photos` has it
 )->pd.DataFrame: # Columns file, label, condition, leaf, split; `ValueError` where that cannot be drawn
     "Healthy against unhealthy leaves of one plant, split as in the papers"
     photos = leaf_photos(plant)
     if by_leaf and not photos.attrs['leaves_known']:
         raise ValueError(f"which photographs show the same leaf is not known for {plant}: "
                          f"no leaf_groups_{plant}.json beside its folders; use pepper, or by_leaf=False")
-    return split_photos(photos, seed, train, valid, test, by_leaf)
+    return split_photos(photos, seed, train, valid, test, by_leaf, more)
 
 # %% ../nbs/02b_leaves.ipynb #d584bc03
 @lru_cache
@@ -282,11 +286,12 @@ def plant_of(
 def split_rows(
     df:pd.DataFrame, # What `plantvillage` returned
     files, # Paths of all photographs of the plant
-)->dict: # From `'train'`, `'valid'` and `'test'` to `(N,)` positions in `files` and `(N,)` classes, 1 unhealthy
+)->dict: # Split to `(N,)` positions in `files` and `(N,)` classes, 1 unhealthy; `'more'` only if there is one
     "Which rows of the whole plant's images or features each split has, and their classes"
     at = pd.Series(range(len(files)), index=files)
     rows,y = at[df.file].to_numpy(),(df.label=='unhealthy').to_numpy().astype(np.int64)
-    masks = {s: (df.split==s).to_numpy() for s in ('train','valid','test')}
+    splits = [s for s in ('train','valid','test','more') if s!='more' or s in set(df.split)]
+    masks = {s: (df.split==s).to_numpy() for s in splits}
     return {s: (rows[m], torch.from_numpy(y[m])) for s,m in masks.items()}
 
 # %% ../nbs/02b_leaves.ipynb #f21f8286

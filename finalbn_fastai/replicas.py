@@ -9,6 +9,7 @@ from functools import partial, reduce
 from itertools import chain
 from math import ceil, gcd
 from pathlib import Path
+from typing import NamedTuple
 import os
 import numpy as np, torch
 from torch import nn
@@ -26,7 +27,8 @@ from .head import PartialBatchNorm1d
 __all__ = ['ReplicaLinear', 'ReplicaBatchNorm1d', 'ReplicaPartialBatchNorm1d', 'ReplicaBatchNorm2d', 'ReplicaConv2d',
            'ReplicaDropout', 'Replicas', 'ReplicaLoader', 'ReplicaLoss', 'decay_groups', 'replica_adam', 'keras_adam',
            'replica_keras_adam', 'cache_share', 'stack_sizes', 'momentum_sgd', 'replica_sgd', 'NoValidation',
-           'ReplicaLearner', 'replica_learner', 'replica_preds', 'before_last', 'replica_recompute_stats']
+           'ReplicaLearner', 'seeded_nets', 'replica_learner', 'replica_preds', 'Items', 'before_last',
+           'replica_recompute_stats']
 
 # %% ../nbs/05_replicas.ipynb #4c8e3dcd
 def _stack(mods, name):
@@ -159,7 +161,9 @@ def _shape(layer): return type(layer),[p.shape for p in layer.parameters()]
 # %% ../nbs/05_replicas.ipynb #89301911
 def _convert(mods, seeds, i):
     "R layers at position `i` as one"
-    kind = nn.Linear if isinstance(mods[0], nn.Linear) else type(mods[0])
+    kind = type(mods[0])
+    if hasattr(kind, 'stacked'): return kind.stacked(mods)
+    if getattr(kind, 'forward', None) is nn.Linear.forward: kind = nn.Linear
     if kind in _stacked: return _stacked[kind](mods)
     if kind is nn.Dropout: return ReplicaDropout(mods, [1_000_003*s+i for s in seeds])
     if kind in _elementwise or kind in _pooling: return mods[0]
@@ -441,6 +445,17 @@ class ReplicaLearner(Learner):
         self._steps()
 
 # %% ../nbs/05_replicas.ipynb #49087814
+def seeded_nets(
+    make, # Function of no arguments that makes one network
+    seeds:list, # One a network
+)->list: # The networks
+    "Make networks, each after its seed is set"
+    nets = []
+    for s in seeds:
+        set_seed(s)
+        nets.append(make())
+    return nets
+
 def replica_learner(
     make, # Function of no arguments that makes one network; called after its seed is set
     dls:list, # One `DataLoaders` a replica, over `TensorDataset`s (`digit_dls`, `feature_dls`)
@@ -453,11 +468,7 @@ def replica_learner(
     **kwargs # More of `Learner`
 )->Learner: # Its model is a `Replicas`; train it like any other
     "R independent networks in one `Learner`; `learn.loss_func.first_nan` says which have failed, and when"
-    nets = []
-    for s in seeds:
-        set_seed(s)
-        nets.append(make())
-    device = dls[0].train.dataset.tensors[0].device
+    nets,device = seeded_nets(make, seeds),dls[0].train.dataset.tensors[0].device
     loaders = DataLoaders(ReplicaLoader([d.train for d in dls]), ReplicaLoader([d.valid for d in dls]))
     loaders.device = device
     model = Replicas(nets, seeds).to(device)
@@ -476,10 +487,16 @@ def replica_preds(
     return torch.cat([model(x) for x in loader.x.split(loader.bs, 1)], 1),loader.y
 
 # %% ../nbs/05_replicas.ipynb #eb41be5d
+class Items(NamedTuple):
+    "Images of replicas and their classes"
+    x:torch.Tensor # `(R,N,...)`
+    y:torch.Tensor # `(R,N)`
+    bs:int # How many are computed at once
+
 @torch.no_grad()
 def before_last(
     model:nn.Module, # A `Replicas`, in the mode that it is to be in
-    loader:ReplicaLoader, # Whose images are taken, all of them, in batches as large as its own
+    loader:ReplicaLoader|Items, # Whose images are taken, all of them, in batches as large as its own
 )->torch.Tensor: # `(R,N,features)`
     "What the last layer of replicas is given"
     *layers,_ = model.layers

@@ -19,7 +19,7 @@ from .digit_runs import DIGITS, digit_net, trial_dls
 from .head import final_bn
 from .plots import WITH, WITHOUT
 from .thresholds import margin
-from .training import OPTIMIZERS, begin, fit_learner, loss_of, split_alone
+from .training import OPTIMIZERS, begin, defer_cbs, fit_learner, loss_of, split_alone
 
 # %% auto #0
 __all__ = ['early_steps', 'StepRecorder', 'record_digits', 'step_curves', 'Stepped', 'stepped']
@@ -172,10 +172,11 @@ def record_digits(
     dls = trial_dls(t)
     set_seed(seed)
     y = dls.train.dataset.tensors[1]
-    learn = Learner(dls, begin(digit_net(t), t, y), loss_func=loss_of(t, y), wd=t['wd'],
+    loss = loss_of(t, y)
+    learn = Learner(dls, begin(digit_net(t), t, y), loss_func=loss, wd=t['wd'],
                     opt_func=OPTIMIZERS[t['opt']][0], splitter=partial(split_alone, t))
     recorder = StepRecorder(early_steps(t['epochs']*len(dls.train), n_steps))
-    fit_learner(learn, t['epochs'], t['lr'], t['schedule'], cbs=[recorder], beta_lr=t['beta_lr'])
+    fit_learner(learn, t['epochs'], t['lr'], t['schedule'], cbs=[recorder, *defer_cbs(loss)], beta_lr=t['beta_lr'])
     recorder.learn = learn
     return recorder
 

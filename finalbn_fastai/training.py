@@ -14,22 +14,27 @@ from fastcore.basics import noop
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
 from fastai.optimizer import Adam
+from .after import TAUS, after_scores
 from .head import PARTS_OF_BN, add_final_bn, check_batches, class_counts, final_bn, new_final_bn
 from .head import parent_of, recompute_stats, start_beta
 from .metrics import score_run
-from .replicas import NoValidation, ReplicaBatchNorm1d, before_last, decay_groups, keras_adam
-from .replicas import momentum_sgd
+from .replicas import NoValidation, ReplicaBatchNorm1d, ReplicaLinear, before_last, decay_groups
+from .replicas import keras_adam, momentum_sgd
 from .replicas import replica_adam, replica_keras_adam, replica_preds, replica_recompute_stats
 from .replicas import replica_sgd
+from .rivals import BalancedBatches, renew_last, use_cosine, use_nbn
 from .study import StepsTimed, between, or_none, provenance, steps_to_time, whole
 from .thresholds import margin
 
 # %% auto #0
-__all__ = ['LOSSES', 'OPTIMIZERS', 'LAYERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'TEST_STATS', 'SHARED', 'LATER', 'SCHEDULES',
-           'PARTS', 'softmax_bce', 'sigmoid_bce', 'class_weights', 'weighted_cce', 'weighted_cce_per_image',
-           'smoothed_cce', 'check_loss', 'loss_of', 'mixed', 'n_scores', 'check_beta', 'check_layer', 'check_inside',
-           'begin', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN', 'fit_learner', 'split_replicas', 'split_alone',
-           'decay_final_bn', 'set_test_stats', 'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other', 'Inside']
+__all__ = ['LOSSES', 'LOSS_PARAMETERS', 'DEFERRED', 'OPTIMIZERS', 'LAYERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'TEST_STATS',
+           'SAMPLING', 'SHARED', 'LATER', 'SCHEDULES', 'PARTS', 'softmax_bce', 'sigmoid_bce', 'class_weights',
+           'weighted_cce', 'weighted_cce_per_image', 'smoothed_cce', 'class_balanced', 'focal', 'logit_adjusted',
+           'ldam', 'pairwise_auc', 'check_loss', 'check_strength', 'DeferredLoss', 'Defer', 'defer_cbs', 'loss_of',
+           'mixed', 'check_mixup', 'n_scores', 'check_beta', 'check_layer', 'check_inside', 'check_after',
+           'check_sampling', 'begin', 'n_epochs', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN', 'fit_learner',
+           'fit_trial', 'split_replicas', 'split_alone', 'decay_final_bn', 'set_test_stats', 'why_failed', 'run_row',
+           'stacked_rows', 'one_after_the_other', 'replica_after', 'Inside']
 
 # %% ../nbs/07_training.ipynb #0c22ab7f
 def softmax_bce(
@@ -48,37 +53,143 @@ def sigmoid_bce(
 
 # %% ../nbs/07_training.ipynb #60313565
 def class_weights(
-    y:torch.Tensor # `(N,)` classes of the training set
+    y:torch.Tensor, # `(N,)` classes of the training set
+    exponent:float=1., # Of a class's frequency: 0.5 for its root, 0 for equal weights
 )->torch.Tensor: # `(classes,)`, their mean over the images is 1
     "Weights in inverse proportion to how frequent a class is: the papers' weighted loss (WL)"
-    n = y.bincount()
-    return len(y)/(len(n)*n)
+    n = y.bincount().float()
+    return len(y)/((n**(1-exponent)).sum()*n**exponent)
 
-def weighted_cce(y:torch.Tensor)->Callable:
+def weighted_cce(
+    y:torch.Tensor, # `(N,)` classes of the training set
+    exponent:float=1., # Of `class_weights`
+)->Callable: # A loss
     "Cross-entropy with the `class_weights` of a training set, divided by the weights of the batch, as PyTorch has it"
-    return partial(cross_entropy, weight=class_weights(y))
+    return partial(cross_entropy, weight=class_weights(y, exponent))
 
-def weighted_cce_per_image(y:torch.Tensor)->Callable:
-    "Cross-entropy with the `class_weights` of a training set, divided by the number of images"
-    weights = class_weights(y)
+def _per_image(weights):
+    "Cross-entropy with weights of the classes, divided by the number of images"
     def loss(z, y): return (weights[y]*cross_entropy(z, y, reduction='none')).mean()
     return loss
+
+def weighted_cce_per_image(
+    y:torch.Tensor, # `(N,)` classes of the training set
+    exponent:float=1., # Of `class_weights`
+)->Callable: # A loss
+    "Cross-entropy with the `class_weights` of a training set, divided by the number of images"
+    return _per_image(class_weights(y, exponent))
 
 # %% ../nbs/07_training.ipynb #973fe030
 def smoothed_cce(
     z, # `(N,classes)` scores
     y, # `(N,)` classes
+    smoothing:float=.1, # How much of the probability is spread over all classes
 )->torch.Tensor: # One number, the mean over images
     "Cross-entropy against smoothed labels: a tenth of the probability is spread over all classes (Müller et al. 2019)"
-    return cross_entropy(z, y, label_smoothing=.1)
+    return cross_entropy(z, y, label_smoothing=smoothing)
+
+# %% ../nbs/07_training.ipynb #86a80605
+def class_balanced(
+    y:torch.Tensor, # `(N,)` classes of the training set
+    beta:float=.999, # From 0, where all weights are equal, to below 1, near which they are as `class_weights`
+)->Callable: # A loss
+    "Cross-entropy weighted by a class's inverse effective number of images, divided by all images (Cui et al. 2019)"
+    return _per_image(_balanced_weights(y, beta))
+
+def _balanced_weights(y, beta):
+    "`(classes,)` weights (1-beta)/(1-beta**n), which sum to the number of classes"
+    n = y.bincount().cpu().numpy()
+    w = (1-beta)/(1-beta**n)
+    return torch.tensor(len(n)*w/w.sum(), dtype=torch.float32, device=y.device)
+
+# %% ../nbs/07_training.ipynb #caacf4d7
+def focal(
+    y:torch.Tensor, # Classes of the training set, not looked at
+    gamma:float=2., # How fast an image loses its weight as the network becomes sure of it; 0: cross-entropy
+)->Callable: # A loss
+    "Cross-entropy that counts an image less, the surer the network is of its class (Lin et al. 2017, without alpha)"
+    def loss(z, y):
+        ce = cross_entropy(z, y, reduction='none')
+        unsure = (-torch.expm1(-ce)).clamp_min(torch.finfo(z.dtype).tiny)
+        return (unsure**gamma*ce).mean()
+    return loss
+
+# %% ../nbs/07_training.ipynb #2d76cd60
+def logit_adjusted(
+    y:torch.Tensor, # `(N,)` classes of the training set
+    tau:float=1., # How many times the log of the class frequencies is added; 0: cross-entropy
+)->Callable: # A loss
+    "Cross-entropy of scores to which the log of the class frequencies is added (Menon et al. 2021)"
+    adjustment = tau*(y.bincount()/len(y)).log()
+    def loss(z, y): return cross_entropy(z+adjustment, y)
+    return loss
+
+# %% ../nbs/07_training.ipynb #3e00562b
+def ldam(
+    y:torch.Tensor, # `(N,)` classes of the training set
+    largest:float=.5, # Margin of the rarest class; that of another is smaller by the fourth root of its frequency
+    scale:float=30., # Of the scores in the loss
+    beta:float|None=None, # Of class-balanced weights, divided by those of the batch; `None`: no weights
+)->Callable: # A loss
+    "Cross-entropy after a margin is taken from the score of an image's own class (LDAM, Cao et al. 2019)"
+    n = y.bincount()
+    margins = largest*(n.min()/n)**.25
+    weights = None if beta is None else _balanced_weights(y, beta)
+    def loss(z, y):
+        behind = z-margins*nn.functional.one_hot(y, z.shape[1])
+        return cross_entropy(scale*behind, y, weight=weights)
+    return loss
+
+# %% ../nbs/07_training.ipynb #443dd020
+def pairwise_auc(
+    y:torch.Tensor, # Classes of the training set, not looked at
+    ahead:float=1., # By how much a rare image is to be ahead of a common one, as a difference of logits
+)->Callable: # A loss of two classes
+    "Mean squared hinge over the pairs of a rare and a common image of a batch (Yan et al. 2003); 0 where there is none"
+    def loss(z, y):
+        score,rare = margin(z),y.to(z.dtype)
+        behind = (ahead-score[:,None]+score).relu()
+        pairs = rare[:,None]*(1-rare)
+        return (pairs*behind.square()).sum()/pairs.sum().clamp_min(1)
+    loss.chunk_size = 1
+    return loss
 
 # %% ../nbs/07_training.ipynb #6fac9662
 def _always(loss): return lambda y: loss
 
+def _smoothed(y, smoothing=.1): return partial(smoothed_cce, smoothing=smoothing)
+
+def _no_weights(y, *strength): return cross_entropy
+
+def _from_to(low, high):
+    "A check for a setting: numbers from `low` to `high`, both included"
+    def check(v):
+        if isinstance(v, bool) or not isinstance(v, (int,float)) or not low<=v<=high:
+            raise ValueError(f"{v!r}: a number from {low:g} to {high:g} is needed")
+    return check
+
+def _below_one(v):
+    "A check for a setting: numbers from 0, and below 1"
+    if isinstance(v, bool) or not isinstance(v, (int,float)) or not 0<=v<1:
+        raise ValueError(f"{v!r}: a number from 0, and below 1, is needed")
+
 LOSSES = {('softmax','CCE'): _always(cross_entropy), ('softmax','BCE'): _always(softmax_bce),
           ('sigmoid','BCE'): _always(sigmoid_bce), ('softmax','weighted CCE'): weighted_cce,
           ('softmax','weighted CCE per image'): weighted_cce_per_image,
-          ('softmax','smoothed CCE'): _always(smoothed_cce)}
+          ('softmax','smoothed CCE'): _smoothed, ('softmax','class-balanced'): class_balanced,
+          ('softmax','focal'): focal, ('softmax','logit-adjusted'): logit_adjusted, ('softmax','LDAM'): ldam,
+          ('softmax','pairwise AUC'): pairwise_auc}
+
+# Loss to the name of its own parameter, the usual value and a check: what `strength` may be
+LOSS_PARAMETERS = {'weighted CCE': ('exponent of the class weights', 1., _from_to(0, 2)),
+                   'weighted CCE per image': ('exponent of the class weights', 1., _from_to(0, 2)),
+                   'smoothed CCE': ('label smoothing', .1, _below_one), 'class-balanced': ('beta', .999, _below_one),
+                   'focal': ('gamma', 2., _from_to(0, 10)), 'logit-adjusted': ('tau', 1., _from_to(0, 10)),
+                   'LDAM': ('largest margin', .5, between(0, 10)), 'pairwise AUC': ('margin', 1., between(0, 100))}
+
+# Loss to what it is before its class weights come, and after, where `defer` is on; each made as in `LOSSES`
+DEFERRED = {'weighted CCE': (_no_weights,weighted_cce), 'weighted CCE per image': (_no_weights,weighted_cce_per_image),
+            'class-balanced': (_no_weights,class_balanced), 'LDAM': (ldam,partial(ldam, beta=.9999))}
 
 def check_loss(
     output:str, # `'softmax'` or `'sigmoid'`
@@ -87,18 +198,63 @@ def check_loss(
 ):
     "A `ValueError` that lists what there is, unless this output has this loss"
     if output=='sigmoid' and classes>2: raise ValueError(f"output='sigmoid' is for two classes, not for {classes}")
+    if loss=='pairwise AUC' and classes>2: raise ValueError(f"loss={loss!r} is for two classes, not for {classes}")
     if (output, loss) in LOSSES: return
     there = ', '.join(f'{l} of a {o}' for o,l in LOSSES)
     raise ValueError(f"loss={loss!r} of output={output!r}: there is {there}")
 
+def check_strength(
+    trial:dict # With `loss`, and `strength`, `defer` and `epochs` unless they are usual
+):
+    "A `ValueError` for a parameter that the loss does not have, and for weights that it cannot wait for"
+    loss,strength,epochs = trial['loss'],trial.get('strength'),trial.get('epochs')
+    if strength is not None:
+        if loss not in LOSS_PARAMETERS:
+            raise ValueError(f"strength={strength!r} is a loss's own parameter: loss={loss!r} has none")
+        name,_,check = LOSS_PARAMETERS[loss]
+        try: check(strength)
+        except ValueError as e: raise ValueError(f"strength={e} as the {name} of loss={loss!r}") from None
+    if not trial.get('defer'): return
+    if loss not in DEFERRED:
+        raise ValueError(f"defer=True is for a loss with class weights ({', '.join(map(repr, DEFERRED))}): "
+                         f"loss={loss!r} has none")
+    if epochs==1: raise ValueError("defer=True waits for the last fifth of the epochs: epochs=1 has nothing before it")
+
+# %% ../nbs/07_training.ipynb #e110c896
+class DeferredLoss:
+    "Two losses in one: `early`, until `Defer` changes `now` to `late`"
+    def __init__(self,
+        early:Callable, # From scores and classes to one number
+        late:Callable, # The same
+    ): self.early,self.late,self.now = early,late,early
+    def __call__(self, z, y, **kwargs): return self.now(z, y, **kwargs)
+
+class Defer(Callback):
+    "Changes a `DeferredLoss` for the last fifth of the epochs (Cao et al. 2019: the last 40 of 200)"
+    def __init__(self, deferred:DeferredLoss): self.deferred = deferred
+    def before_epoch(self):
+        d = self.deferred
+        d.now = d.late if self.epoch>=self.n_epoch*4//5 else d.early
+
+def defer_cbs(
+    loss:Callable # From `loss_of`
+)->list: # One callback for a `DeferredLoss`, none for another
+    "What has to be with a learner for its loss to change"
+    return [Defer(loss)] if isinstance(loss, DeferredLoss) else []
+
 def loss_of(
-    trial:dict, # With `output` and `loss`
+    trial:dict, # With `output` and `loss`, and with `strength` and `defer` unless they are `None`
     y:torch.Tensor, # `(N,)` classes of the training set, which weighted losses look at
 )->Callable: # From `(N,classes)` scores, or `(N,1)` for a sigmoid, and `(N,)` classes to one number
-    "The loss of a trial"
-    check_loss(trial['output'], trial['loss'])
-    return LOSSES[trial['output'], trial['loss']](y)
+    "The loss of a trial; its learner needs `defer_cbs`"
+    output,loss = trial['output'],trial['loss']
+    check_loss(output, loss)
+    check_strength(trial)
+    strength = () if trial.get('strength') is None else (trial['strength'],)
+    if not trial.get('defer'): return LOSSES[output, loss](y, *strength)
+    return DeferredLoss(*[make(y, *strength) for make in DEFERRED[loss]])
 
+# %% ../nbs/07_training.ipynb #70c33202
 def mixed(
     loss:Callable # Of `loss_of`, with a `reduction`
 )->Callable: # From `(N,classes)` scores and `(N,3)`: an image's own class, the class mixed in, the share of its own
@@ -108,6 +264,14 @@ def mixed(
         own,other = each(z, y[:,0].long()),each(z, y[:,1].long())
         return torch.lerp(other, own, y[:,2]).mean()
     return of_both
+
+def check_mixup(
+    trial:dict # With `mixup` and `loss`
+):
+    "A `ValueError` for a loss that `mixed` cannot take"
+    if not trial['mixup'] or trial['loss'] in ('CCE','weighted CCE'): return
+    raise ValueError("mixup=True mixes the losses of two images, which this loss does not give one by one: "
+                     f"loss={trial['loss']!r}: there is 'CCE', 'weighted CCE'")
 
 def n_scores(
     output:str, # `'softmax'` or `'sigmoid'`
@@ -171,13 +335,41 @@ def check_inside(
         raise ValueError(f"{curve}=True scores with the running statistics while training: "
                          f"test_stats={trial['test_stats']!r} would not be obeyed")
 
+def check_after(
+    trial:dict, # With `after`, `output` and `loss`
+    classes:int, # How many there are
+):
+    "A `ValueError` where the rules after training do not apply"
+    if not trial['after']: return
+    if classes>2: raise ValueError(f"after=True is for two classes, not for {classes}")
+    if trial['output']!='softmax': raise ValueError(f"after=True is for output='softmax', not {trial['output']!r}")
+    if trial['inside']: raise ValueError("after=True and inside=True are for studies of their own: leave one out")
+
+def check_sampling(
+    trial:dict, # With `sampling`, `classifier`, `inside`, `epochs` and `bias`
+    curve='', # As for `check_inside`
+):
+    "A `ValueError` for batches and classifiers that would not be what the trial says"
+    t,scored = trial,curve or ('inside' if trial['inside'] else '')
+    if t['classifier'] and not t['bias']:
+        raise ValueError(f"classifier={t['classifier']!r} never has a bias: bias=False is for classifier=None")
+    if t['sampling']=='balanced late' and t['epochs']<5:
+        raise ValueError("sampling='balanced late' is for the last fifth of the epochs: "
+                         f"epochs={t['epochs']} has none, it needs 5 or more")
+    if t['sampling']=='re-trained' and t['defer']:
+        raise ValueError("defer=True is for one training, and sampling='re-trained' has two: leave one out")
+    if t['sampling']=='re-trained' and scored:
+        raise ValueError(f"{scored}=True follows one training, and sampling='re-trained' has two: leave one out")
+
 def begin(
     net:nn.Module, # With its first weights; changed in place
-    trial:dict, # With `beta`, and `layer` unless it is `None`
+    trial:dict, # With `beta`, and `layer`, `hidden`, `classifier` unless they are `None`
     y:torch.Tensor, # `(N,)` classes of the training set
 )->nn.Module: # The same
-    "Make the final BN what a trial says: which of `LAYERS`, its shift at zero or at the log of class frequencies"
+    "Make of a network what a trial says: hidden layers, classifier, the final BN, which of `LAYERS`, its first shift"
     t,bn = trial,final_bn(net)
+    if t.get('hidden'): use_nbn(net)
+    if t.get('classifier'): use_cosine(net)
     if name := t.get('layer'):
         parent,place = parent_of(net, bn)
         bn = new_final_bn(bn.num_features, bn.momentum, eps=bn.eps, parts=LAYERS[name], detach=name=='bn_detached')
@@ -192,7 +384,7 @@ ON_OR_NONE = None,True
 
 def _from_zero(v):
     "A check for a setting: numbers from 0"
-    if v!=0: between(0, float('inf'))(v)
+    if v!=0 or isinstance(v, bool): between(0, float('inf'))(v)
 
 def _known_loss(v):
     "A check for a setting: the names of `LOSSES`, those added later too"
@@ -207,15 +399,25 @@ def _start(v):
 
 OUTPUTS = 'softmax','sigmoid'
 TEST_STATS = 'running','recomputed','batch','added'
+SAMPLING = 'balanced','balanced late','re-trained'
 SHARED = dict(final_bn=SWITCH, affine=SWITCH, momentum=or_none(between(0, 1)), output=OUTPUTS, loss=_known_loss,
               epochs=whole(1), bs=whole(2), lr=between(0, float('inf')), wd=_from_zero,
               eps=between(0, float('inf')), beta=_start, opt=tuple(OPTIMIZERS), drop_last=SWITCH,
               layer=(None,*LAYERS), beta_lr=between(0, float('inf')), bn_wd=SWITCH, test_stats=TEST_STATS,
-              inside=ON_OR_NONE)
+              inside=ON_OR_NONE, after=ON_OR_NONE, strength=or_none(_from_zero), defer=ON_OR_NONE,
+              sampling=(None,*SAMPLING), classifier=(None,'cosine'), hidden=(None,'NBN'))
 LATER = dict(eps=1e-5, beta=None, opt='fastai', drop_last=True, layer=None, beta_lr=1, bn_wd=False,
-             test_stats='running', inside=None)
+             test_stats='running', inside=None, after=None, strength=None, defer=None,
+             sampling=None, classifier=None, hidden=None)
 
 # %% ../nbs/07_training.ipynb #5a67e31a
+def n_epochs(
+    trial:dict # With `epochs`, and with `sampling` unless it is usual
+)->tuple: # Of the training, and of a second one of the last layer
+    "How often a trial passes over the training set"
+    n = trial['epochs']
+    return n,max(1, n//2) if trial.get('sampling')=='re-trained' else 0
+
 def n_batches(
     items:int, # In the training set
     trial:dict, # With `bs`, and with `drop_last` unless it is usual
@@ -297,6 +499,27 @@ def fit_learner(
     fit = learn.fit_one_cycle if schedule=='one-cycle' else learn.fit
     with learn.no_bar(), learn.no_logging(), learn.removed_cbs(learn.recorder): fit(epochs, lr, cbs=cbs)
     return learn
+
+# %% ../nbs/07_training.ipynb #96b1b812
+_batches = {'balanced': BalancedBatches, 'balanced late': partial(BalancedBatches, late=True)}
+
+def fit_trial(
+    learn:Learner, # As for `fit_learner`
+    trial:dict, # With `epochs`, `lr`, `beta_lr` and `sampling`; `schedule` unless it is `'one-cycle'`
+    tick=noop, # Is told how much is done
+    cbs=(), # More callbacks
+    make=None, # For `renew_last`, as it is `seeds`; only `sampling='re-trained'` needs them
+    seeds=(), # One a replica
+)->Learner: # Trained
+    "Train on the batches that a trial says, and the last layers a second time if it says so"
+    t,(first,second) = trial,n_epochs(trial)
+    part = first/(first+second)
+    own = [_batches[t['sampling']]()] if t['sampling'] in _batches else []
+    fit = partial(fit_learner, learn, lr=t['lr'], schedule=t.get('schedule', 'one-cycle'), beta_lr=t['beta_lr'])
+    fit(first, tick=lambda f: tick(part*f), cbs=[*cbs, *own])
+    if not second: return learn
+    again = renew_last(learn, make, seeds)
+    return fit(second, tick=lambda f: tick(part+(1-part)*f), cbs=[*cbs, *again])
 
 # %% ../nbs/07_training.ipynb #3137749a
 def split_replicas(
@@ -389,6 +612,28 @@ def one_after_the_other(
     for i,t in enumerate(trials): rows.append(run(t, device, lambda f, i=i: tick((i+f)/n)))
     return rows
 
+# %% ../nbs/07_training.ipynb #9d8a6fbd
+def _tau_scores(last, h):
+    "Scores of the last layer of replicas, its weights divided by a power of their length, without its bias"
+    length = last.weight.norm(dim=1, keepdim=True)
+    return {tau:{part:torch.bmm(o, last.weight/length**tau).cpu() for part,o in h.items()} for tau in TAUS}
+
+@torch.no_grad()
+def replica_after(
+    learn:Learner, # From `replica_learner`, trained, of two classes
+    parts:dict, # Name to `Items`, as `after_scores` wants them
+)->list: # `after_scores` a replica; `{}` where a score is not finite
+    "What each replica scores under each rule after training"
+    model,last = learn.model.eval(),learn.model.layers[-1]
+    h = {part:before_last(model, items) for part,items in parts.items()}
+    z = {part:last(o).cpu() for part,o in h.items()}
+    taus = _tau_scores(last, h) if type(last) is ReplicaLinear else {}
+    def one(r):
+        own = {part:(z[part][r], items.y[r].cpu()) for part,items in parts.items()}
+        if not all(o.isfinite().all() for o,_ in own.values()): return {}
+        return after_scores(own, {tau:{part:o[r] for part,o in zs.items()} for tau,zs in taus.items()})
+    return list(map(one, range(learn.model.n_replicas)))
+
 # %% ../nbs/07_training.ipynb #2135a43b
 PARTS = 'test','valid','train','rest' # Of a draw; `'rest'`: in none of the others
 
@@ -411,8 +656,8 @@ class Inside(Callback):
         "The columns of `inside=True`"
         loader,model,loss = learn.dls.train,learn.model.eval(),learn.loss_func.func
         h,last = before_last(model, loader),model.layers[-1]
-        z = last(h)
-        means = dict(mean_p=margin(z).sigmoid().mean(1), train_loss=torch.vmap(loss)(z, loader.y))
+        z,of_all = last(h),torch.vmap(loss, chunk_size=getattr(loss, 'chunk_size', None))
+        means = dict(mean_p=margin(z).sigmoid().mean(1), train_loss=of_all(z, loader.y))
         if self.start is not None: means['delta_beta'] = _shift(model)-self.start
         means.update(_scales(model))
         if isinstance(last, ReplicaBatchNorm1d):
