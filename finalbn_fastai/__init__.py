@@ -15,6 +15,7 @@ _names = dict(
     metrics=['class_scores', 'minority', 'minority_f1', 'probability_scores'],
     intervals=['paired_interval'],
     thresholds=['at_prevalence', 'margin', 'prevalence_threshold', 'prior_threshold'],
+    adjust=['center_logits', 'choose_threshold', 'logit_adjust', 'logn', 'scale_temperature', 'tau_normalize'],
     digits=['digit_dls', 'imbalanced_split', 'mnist'],
     leaves=['leaf_dls', 'plantvillage'],
     networks=['architecture', 'efficientnet_lite0'],

@@ -16,6 +16,7 @@ from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.callback.core import Callback
 from fastai.callback.training import BnFreeze
+from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
@@ -320,7 +321,7 @@ def _in_order(prior, vocab, classes, name):
 def _trained_on(learn, n):
     "How many items of each class the training set of `learn` has"
     labels = item_labels(learn.dls.train.dataset)
-    if labels is not None: return class_counts(torch.as_tensor([int(o) for o in labels]), n)
+    if labels is not None: return class_counts(torch.tensor([int(o) for o in labels], dtype=torch.long), n)
     raise ValueError("the labels of this data set cannot be read without its items: give their frequencies as a list, "
                      "or give them to `start_beta(learn.model, frequencies)`")
 
@@ -421,7 +422,7 @@ def _last_alone(model, xb, out, calls):
     if z.shape!=out.shape or not called_once: return None
     swapped = [x.flip(0) if isinstance(x, torch.Tensor) else x for x in xb]
     with _hooked([last], lambda m,i,o: z): again = model(*swapped)
-    return last if torch.equal(again, out) else None
+    return last if torch.allclose(again, out, rtol=0, atol=0, equal_nan=True) else None
 
 # %% ../nbs/00_head.ipynb #9dfba1d0
 def _trace(model, xb):
@@ -537,10 +538,15 @@ class FinalBN(FinalBNCheck):
 
 # %% ../nbs/00_head.ipynb #e3fbf726
 def last_layer(
-    learn:Learner, # With its training set
+    learn:Learner, # Of a classifier
+    dl=None, # `DataLoader` to take two items from; the training set if `None`
 )->nn.Module|None: # A `Linear`, a `BatchNorm1d`, or whatever it is
     "The layer with parameters that alone decides the scores of `learn`, found as for `FinalBN`; `None` if none does"
-    return _trace(learn.model, _peek(learn.dls)[0])[1]
+    dl = learn.dls.train if dl is None else dl
+    if len(dl.dataset)==0:
+        raise ValueError("there is no image to find the last layer with (an exported learner holds none): "
+                         "give some as `dl`, or adjust the learner before its export")
+    return _trace(learn.model, _peek(DataLoaders(dl))[0])[1]
 
 # %% ../nbs/00_head.ipynb #d834679c
 def _remove(learn, bn):
