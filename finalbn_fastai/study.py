@@ -645,12 +645,17 @@ def plan(
     return pd.DataFrame(rows.values())
 
 # %% ../nbs/06_study.ipynb #726e9602
+def _defined(module):
+    "The values of a module, and those of its dictionaries"
+    values = list(vars(module).values())
+    return chain(values, *(v.values() for v in values if isinstance(v, dict)))
+
 def all_studies()->dict: # Name to `Study`
     "All studies of the book: those that its chapters export"
     try: package = import_module('finalbn_fastai.studies')
     except ModuleNotFoundError: return {}
     modules = [import_module(f'finalbn_fastai.studies.{m.name}') for m in iter_modules(package.__path__)]
-    found = chain.from_iterable(vars(m).values() for m in modules)
+    found = chain.from_iterable(map(_defined, modules))
     return {s.name:s for s in found if isinstance(s, Study)}
 
 def get_study(name:str)->Study:

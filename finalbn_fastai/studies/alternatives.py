@@ -5,16 +5,15 @@
 # %% ../../nbs/22_alternatives.ipynb #a6b66468
 from __future__ import annotations
 from itertools import product
-import numpy as np, pandas as pd
-from ..digit_runs import DIGITS, DIGITS_ALONE
+from ..digit_runs import DIGITS
 from ..flat_runs import FLAT
 from ..leaf_runs import LEAVES
 from ..leaves import PLANTS
 from ..study import Study
 
 # %% auto #0
-__all__ = ['LRS', 'DECAYS', 'TRAININGS', 'ONLY_DIGITS', 'ONLY_LEAVES', 'ONLY_BN', 'OF_DIGITS', 'OF_LEAVES', 'alternatives_digits',
-           'BODIES', 'alternatives_leaves', 'alternatives_images', 'alternatives_flat']
+__all__ = ['LRS', 'DECAYS', 'TRAININGS', 'ONLY_DIGITS', 'ONLY_LEAVES', 'ONLY_BN', 'OF_DIGITS', 'OF_LEAVES', 'NETS', 'BODIES',
+           'ALTERNATIVES', 'alternatives_images', 'alternatives_flat', 'alternatives_demo']
 
 # %% ../../nbs/22_alternatives.ipynb #02626fdf
 LRS = [1e-3,3e-3] # Learning rates of every training
@@ -61,15 +60,22 @@ OF_DIGITS,OF_LEAVES = _all_of(ONLY_DIGITS),_all_of(ONLY_LEAVES)
 
 # %% ../../nbs/22_alternatives.ipynb #82e85784
 _digits = dict(n_majority=1000, lr=LRS, after=True)
-_nets = dict(arch='fc', epochs=100),dict(arch='cnn', epochs=20)
-_digit_parts = [{**_digits, **net, **part} for net,part in product(_nets, OF_DIGITS.values())]
-alternatives_digits = Study('alternatives_digits', DIGITS, _digit_parts,
-                            about='What else one could do, alone and with the final BN: 1000 and 10 digits')
+NETS = {'fc': dict(arch='fc', epochs=100), 'cnn': dict(arch='cnn', epochs=20)}
+BODIES = 'efficientnet_lite0','alexnet','vgg16'
 
-BODIES = ['efficientnet_lite0','alexnet','vgg16']
-_leaves = dict(arch=BODIES, lr=LRS, after=True)
-alternatives_leaves = Study('alternatives_leaves', LEAVES, [{**_leaves, **part} for part in OF_LEAVES.values()],
-                            about='What else one could do, alone and with the final BN: leaves, frozen bodies')
+def _of_digits(net):
+    "The study of one network on digits"
+    parts = [{**_digits, **NETS[net], **part} for part in OF_DIGITS.values()]
+    return Study(f'alternatives_{net}', DIGITS, parts,
+                 about='What else one could do, alone and with the final BN: 1000 and 10 digits')
+
+def _of_leaves(plant, arch):
+    "The study of one plant and body"
+    parts = [{**dict(plant=plant, arch=arch, lr=LRS, after=True), **part} for part in OF_LEAVES.values()]
+    return Study(f'alternatives_{plant}_{arch}', LEAVES, parts,
+                 about='What else one could do, alone and with the final BN: leaves, frozen body')
+
+ALTERNATIVES = {**{net:_of_digits(net) for net in NETS}, **{p:_of_leaves(*p) for p in product(PLANTS, BODIES)}}
 
 _whole = 'plain','weighted','class-balanced','focal','logit-adjusted','pairwise AUC'
 _own = 'wd','strength','momentum'
@@ -85,7 +91,12 @@ alternatives_images = Study('alternatives_images', LEAVES, [{**part, **_unfrozen
                             about='The losses among them, alone and with the final BN: apple leaves, nothing frozen')
 
 _flat = [dict(method='logistic regression', regularization=[.01,1.]), dict(method='LDA', regularization=[None,.5])]
-_flat_data = [dict(data=list(PLANTS), arch=BODIES), dict(data='digits', arch=None)]
+_flat_data = [dict(data=list(PLANTS), arch=list(BODIES)), dict(data='digits', arch=None)]
 _flat_parts = [{**d, **m, 'weights':[None,'balanced']} for d,m in product(_flat_data, _flat)]
 alternatives_flat = Study('alternatives_flat', FLAT, _flat_parts,
                           about='Without a network: logistic regression and LDA on frozen features, or on pixels')
+
+_demo = dict(source='embedded', after=True)
+_demo_parts = [dict(_demo, final_bn=False), dict(_demo, final_bn=True, momentum=[.01,.1])]
+alternatives_demo = Study('alternatives_demo', DIGITS, _demo_parts, seeds=20,
+                          about='The rules that need no training, on the threes and eights of the first chapter')
