@@ -25,7 +25,8 @@ def check_pools(
     "A `StudyError` where rows of one plant were drawn from several pools of photographs: they are not one table"
     pools = {}
     for r in rows:
-        if r.get('pool'): pools.setdefault(r.get('plant', ''), set()).add(r['pool'])
+        plant = r.get('plant', r.get('data', ''))
+        if r.get('pool'): pools.setdefault(plant, set()).add(r['pool'])
     for plant,found in pools.items():
         if len(found)>1:
             raise StudyError(f"{path} mixes rows of {plant} drawn from {len(found)} pools of photographs "

@@ -4,16 +4,22 @@
 
 # %% ../../nbs/22_alternatives.ipynb #a6b66468
 from __future__ import annotations
+from functools import lru_cache
 from itertools import product
+import numpy as np, pandas as pd
+from scipy.stats import bootstrap
 from ..digit_runs import DIGITS
 from ..flat_runs import FLAT
 from ..leaf_runs import LEAVES
 from ..leaves import PLANTS
-from ..study import Study
+from ..intervals import paired_interval, win_rate
+from ..study import Study, read_rows, results_folder
+from ..tables import results
 
 # %% auto #0
 __all__ = ['LRS', 'DECAYS', 'TRAININGS', 'ONLY_DIGITS', 'ONLY_LEAVES', 'ONLY_BN', 'OF_DIGITS', 'OF_LEAVES', 'NETS', 'BODIES',
-           'ALTERNATIVES', 'alternatives_images', 'alternatives_flat', 'alternatives_demo']
+           'ALTERNATIVES', 'alternatives_images', 'alternatives_flat', 'alternatives_demo', 'RULES', 'alternative_rows',
+           'score_column', 'chosen_by', 'chosen_runs', 'option_scores', 'kinds', 'without_layer']
 
 # %% ../../nbs/22_alternatives.ipynb #02626fdf
 LRS = [1e-3,3e-3] # Learning rates of every training
@@ -100,3 +106,96 @@ _demo = dict(source='embedded', after=True)
 _demo_parts = [dict(_demo, final_bn=False), dict(_demo, final_bn=True, momentum=[.01,.1])]
 alternatives_demo = Study('alternatives_demo', DIGITS, _demo_parts, seeds=20,
                           about='The rules that need no training, on the threes and eights of the first chapter')
+
+# %% ../../nbs/22_alternatives.ipynb #277ac203
+RULES = 'default','prior','centred','logn','tau','chosen_7','chosen_20','chosen_150'
+_RANKS = 'roc_auc','pr_auc_99'
+_KEYS = ['place','training','final_bn','seed']
+
+def _settings(grid): return [dict(zip(grid, values)) for values in product(*grid.values())]
+
+def _labels(place):
+    "From a trial's settings as text to the name of its training"
+    study,parts = ALTERNATIVES[place],OF_DIGITS if place in NETS else OF_LEAVES
+    names = {}
+    for (training,_),grid in zip(parts, study.grid):
+        for t in _settings(grid): names[study.key({**t, 'seed':''})] = training
+    return names
+
+@lru_cache
+def alternative_rows(
+    place # A key of `ALTERNATIVES`
+)->pd.DataFrame: # As from `results`, with the columns place and training
+    "The rows of one study, each with the name of its training"
+    study,names = ALTERNATIVES[place],_labels(place)
+    raw = read_rows(results_folder()/f'{study.name}.csv')
+    training = [names[*study.row_key(r)[:-1], ''] for r in raw]
+    return results(study.name).assign(place=str(place), training=training)
+
+def score_column(
+    rows:pd.DataFrame, # From `alternative_rows`
+    rule:str, # One of `RULES`
+    score:str, # `'f1'`, `'f1_99'`, `'roc_auc'`, `'pr_auc_99'`
+)->str: # A rule that moves the line only has the ranking of the network itself
+    "The column that holds a score under a rule"
+    own = f'{rule}_{score}'
+    return own if own in rows else f'default_{score}'
+
+def chosen_by(
+    rule:str, # As for `score_column`, and the next
+    score:str,
+)->list: # Columns, the first decides, the next between equals
+    "What chooses one of the candidates of a training: scores on the validation set, never on the test set"
+    ranking = 'logn_valid_auc' if rule=='logn' else 'default_valid_auc'
+    if score in _RANKS or rule.startswith('chosen'): return [ranking]
+    valid = 'valid_f1_99' if score=='f1_99' else 'valid_f1'
+    return [f'{rule}_{valid}', f'{rule}_valid_auc']
+
+def chosen_runs(
+    rows:pd.DataFrame, # From `alternative_rows`
+    rule:str='default', # As for `score_column`, and the next
+    score:str='f1',
+)->pd.DataFrame: # Those rows, one a place, training, with and without the layer, and seed
+    "The run that the validation set of each draw chooses among the candidates; of equals the first of the grid"
+    by = chosen_by(rule, score)
+    ranked = rows[rows[by].notna().all(axis=1)].sort_values(by, ascending=False, kind='stable')
+    return ranked.drop_duplicates(_KEYS).sort_index()
+
+# %% ../../nbs/22_alternatives.ipynb #c8f3af9e
+@lru_cache
+def option_scores(
+    training:str, # A name of `TRAININGS` and the tables beside it
+    final_bn:bool=False, # With the layer?
+    rule:str='default', # One of `RULES`
+    score:str='f1', # As for `score_column`
+)->pd.DataFrame: # A column a place, a row a seed; places that do not have the training are left out
+    "The score of one option in every place, the candidate chosen by the validation set"
+    found = {}
+    for place in ALTERNATIVES:
+        rows = alternative_rows(place)
+        rows = rows[(rows.training==training) & (rows.final_bn==final_bn)]
+        column = score_column(rows, rule, score)
+        if len(rows): found[place] = chosen_runs(rows, rule, score).set_index('seed')[column]
+    return pd.DataFrame(found).sort_index()
+
+def kinds(
+    scores:pd.DataFrame # From `option_scores`
+)->pd.DataFrame: # Columns digits and leaves, a row a seed
+    "The means over the two networks on digits, and over the three plants under three bodies"
+    is_digits = [place in NETS for place in scores]
+    digits,leaves = scores.loc[:,is_digits],scores.loc[:,[not d for d in is_digits]]
+    return pd.DataFrame({'digits':digits.mean(axis=1), 'leaves':leaves.mean(axis=1)})
+
+def without_layer(
+    place, # A key of `ALTERNATIVES`
+    rule:str='chosen_20', # What is done to the plain network instead
+    training:str='plain', # Or how another one is trained
+    level:float=.95, # Of the interval
+)->tuple: # Share of the layer's gain in F1, and its bounds; above 1 where the layer is not needed for any of it
+    "The part of the layer's gain in F1 at 50:50 that another way reaches without the layer (BCa over seeds)"
+    plain,layer = (option_scores('plain', bn)[place].to_numpy() for bn in (False,True))
+    other = option_scores(training, False, rule)[place].to_numpy()
+    def share(gain, total, axis=-1): return gain.mean(axis=axis)/total.mean(axis=axis)
+    drawn = bootstrap((other-plain, layer-plain), share, paired=True, confidence_level=level, n_resamples=4999,
+                      rng=np.random.default_rng(0))
+    return float(share(other-plain, layer-plain)),*map(float, drawn.confidence_interval)
