@@ -19,7 +19,7 @@ from .replicas import Items, replica_learner, replica_preds, stack_sizes
 from .rivals import MixedLoader
 from .study import StepsTimed, Task, between, or_none, whole
 from .thresholds import margin
-from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SCHEDULES, SHARED, SWITCH
+from .training import LATER, N_VALID, ON_OR_NONE, OPTIMIZERS, PARTS, SCHEDULES, SHARED, SWITCH
 from .training import begin, check_after, check_inside, check_layer, check_loss, check_mixup
 from .training import check_sampling, check_strength, defer_cbs, loss_of, mixed, n_batches, n_epochs
 from .training import n_scores, replica_after
@@ -98,7 +98,7 @@ def _after_parts(trials, learn, dls):
     if trials[0]['source']=='embedded': return parts
     left = [validation_digits(**_drawn(t)) for t in trials]
     def some(which): return _stacked_items([[o.to(device)[which] for o in both] for both in left], bs)
-    return dict(parts, valid=some(slice(157)), more=some(slice(157,None)))
+    return dict(parts, valid=some(slice(N_VALID)), more=some(slice(N_VALID,None)))
 
 def _stacks(trials, device):
     "The trials of each stack, as many as stay in the processor's cache"

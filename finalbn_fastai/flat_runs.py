@@ -17,19 +17,16 @@ from threadpoolctl import threadpool_limits
 from .after import after_scores
 from .digits import digit_dls, validation_digits
 from .features import plant_features
-from .leaf_runs import N_MORE
 from .leaves import PLANTS, photos_once, plantvillage, pool_fingerprint, split_rows
 from .metrics import score_run
 from .networks import find_architecture
 from .study import Task, between, or_none, whole
-from .training import ON_OR_NONE, one_after_the_other, run_row, why_failed
+from .training import N_MORE, N_VALID, ON_OR_NONE, one_after_the_other, run_row, why_failed
 
 # %% auto #0
-__all__ = ['N_VALID', 'METHODS', 'FLAT', 'flat_draw', 'flat_classifier', 'flat_parts', 'run_flat']
+__all__ = ['METHODS', 'FLAT', 'flat_draw', 'flat_classifier', 'flat_parts', 'run_flat']
 
 # %% ../nbs/07c_flat_runs.ipynb #1a72ebff
-N_VALID = 157 # Images of a validation set, 7 of them rare
-
 def _leaf_draw(t, device):
     "The parts of a draw of leaves, as features"
     more = dict(more=(0,N_MORE)) if t['after'] else {}

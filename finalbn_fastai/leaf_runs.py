@@ -25,7 +25,7 @@ from .networks import INITS, body_of, find_architecture
 from .replicas import Items, ReplicaBatchNorm1d, ReplicaLoader, replica_learner, replica_preds
 from .study import Task, whole
 from .thresholds import margin
-from .training import LATER, ON_OR_NONE, OPTIMIZERS, PARTS, SHARED, SWITCH
+from .training import LATER, N_MORE, ON_OR_NONE, OPTIMIZERS, PARTS, SHARED, SWITCH
 from .training import begin, check_after, check_inside, check_layer, check_loss, check_mixup
 from .training import check_sampling, check_strength, defer_cbs, loss_of, mixed, n_batches, n_epochs
 from .training import n_scores, replica_after
@@ -33,8 +33,8 @@ from .training import FirstNaN, Inside, TestCurve, fit_learner, fit_trial, one_a
 from .training import set_test_stats, split_replicas, stacked_rows, why_failed
 
 # %% auto #0
-__all__ = ['N_MORE', 'BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'leaf_learner', 'run_leaves', 'leaf_steps',
-           'leaf_block', 'run_classes', 'class_steps']
+__all__ = ['BODIES', 'LEAVES', 'CLASSES', 'trial_head', 'run_heads', 'leaf_learner', 'run_leaves', 'leaf_steps', 'leaf_block',
+           'run_classes', 'class_steps']
 
 # %% ../nbs/07b_leaf_runs.ipynb #a9a5d192
 def trial_head(
@@ -89,8 +89,6 @@ def _by_epoch(learn, dls):
 _MORE = dict(removed=_removed, calibrated=_calibrated, by_epoch=_by_epoch)
 
 # %% ../nbs/07b_leaf_runs.ipynb #d759a69a
-N_MORE = 143 # Diseased leaves that `after=True` adds to the papers' seven to validate on
-
 def _draw(t):
     "What decides the draw of a trial"
     more = dict(more=(0,N_MORE)) if t['after'] else {}

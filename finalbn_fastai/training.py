@@ -28,13 +28,13 @@ from .thresholds import margin
 
 # %% auto #0
 __all__ = ['LOSSES', 'LOSS_PARAMETERS', 'DEFERRED', 'OPTIMIZERS', 'LAYERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'TEST_STATS',
-           'SAMPLING', 'SHARED', 'LATER', 'SCHEDULES', 'PARTS', 'softmax_bce', 'sigmoid_bce', 'class_weights',
-           'weighted_cce', 'weighted_cce_per_image', 'smoothed_cce', 'class_balanced', 'focal', 'logit_adjusted',
-           'ldam', 'pairwise_auc', 'check_loss', 'check_strength', 'DeferredLoss', 'Defer', 'defer_cbs', 'loss_of',
-           'mixed', 'check_mixup', 'n_scores', 'check_beta', 'check_layer', 'check_inside', 'check_after',
-           'check_sampling', 'begin', 'n_epochs', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN', 'fit_learner',
-           'fit_trial', 'split_replicas', 'split_alone', 'decay_final_bn', 'set_test_stats', 'why_failed', 'run_row',
-           'stacked_rows', 'one_after_the_other', 'replica_after', 'Inside']
+           'SAMPLING', 'SHARED', 'LATER', 'SCHEDULES', 'N_VALID', 'N_MORE', 'PARTS', 'softmax_bce', 'sigmoid_bce',
+           'class_weights', 'weighted_cce', 'weighted_cce_per_image', 'smoothed_cce', 'class_balanced', 'focal',
+           'logit_adjusted', 'ldam', 'pairwise_auc', 'check_loss', 'check_strength', 'DeferredLoss', 'Defer',
+           'defer_cbs', 'loss_of', 'mixed', 'check_mixup', 'n_scores', 'check_beta', 'check_layer', 'check_inside',
+           'check_after', 'check_sampling', 'begin', 'n_epochs', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN',
+           'fit_learner', 'fit_trial', 'split_replicas', 'split_alone', 'decay_final_bn', 'set_test_stats',
+           'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other', 'replica_after', 'Inside']
 
 # %% ../nbs/07_training.ipynb #0c22ab7f
 def softmax_bce(
@@ -613,6 +613,9 @@ def one_after_the_other(
     return rows
 
 # %% ../nbs/07_training.ipynb #9d8a6fbd
+N_VALID = 157 # Images of the validation set of a run with `after=True`, 7 of them rare
+N_MORE = 143 # Rare images beside it, with which thresholds are chosen too
+
 def _tau_scores(last, h):
     "Scores of the last layer of replicas, its weights divided by a power of their length, without its bias"
     length = last.weight.norm(dim=1, keepdim=True)
