@@ -9,13 +9,14 @@ import torch
 from torch import nn
 from fastcore.basics import noop
 from fastai.learner import Learner
-from .head import class_frequencies, final_bn, last_layer, log_prior
+from fastai.losses import CrossEntropyLossFlat
+from .head import class_counts, class_frequencies, final_bn, item_labels, last_layer, log_prior
 from .metrics import temperature
 from .thresholds import margin, prevalence_threshold
 
 # %% auto #0
 __all__ = ['prior_shift', 'score_stats', 'centred', 'lognormed', 'tau_scores', 'logit_adjust', 'center_logits', 'logn',
-           'tau_normalize', 'choose_threshold', 'scale_temperature']
+           'tau_normalize', 'choose_threshold', 'scale_temperature', 'LogitAdjustedLoss']
 
 # %% ../nbs/01c_adjust.ipynb #fe65a44a
 def _check_tau(tau):
@@ -265,3 +266,29 @@ def scale_temperature(
     _take_in(learn, layer, torch.full((z.shape[1],), 1/t))
     learn.temperature = t
     return learn
+
+# %% ../nbs/01c_adjust.ipynb #78731333
+class LogitAdjustedLoss(CrossEntropyLossFlat):
+    "Cross-entropy of scores to which the log of the class frequencies was added (Menon et al. 2021; Ren et al. 2020)"
+    def __init__(self,
+        frequencies, # `(classes,)` how frequent each class is in the training set: counts or shares above 0
+        tau:float=1., # How much of it: 0 is plain cross-entropy
+        **kwargs # More of `CrossEntropyLossFlat`
+    ):
+        _check_tau(tau)
+        super().__init__(**kwargs)
+        self.shift = tau*log_prior(frequencies, len(frequencies), 'frequencies')
+
+    def __call__(self, inp, targ, **kwargs): return super().__call__(inp+self.shift.to(inp), targ, **kwargs)
+
+    @classmethod
+    def of(cls,
+        dls, # `DataLoaders` whose training labels can be read without opening the items
+        **kwargs # `tau` and more of `CrossEntropyLossFlat`
+    ):
+        "The loss for the class frequencies of a training set"
+        labels = item_labels(dls.train_ds)
+        if labels is None:
+            raise ValueError("the labels of this training set cannot be read: give their frequencies as a list, "
+                             "LogitAdjustedLoss([1000, 10])")
+        return cls(class_counts(torch.as_tensor([int(o) for o in labels]), dls.c), **kwargs)

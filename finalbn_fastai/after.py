@@ -6,6 +6,7 @@
 from __future__ import annotations
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
+from .adjust import centred, lognormed, prior_shift, score_stats
 from .metrics import calibration_scores, temperature
 from .thresholds import at_prevalence, margin, prevalence_threshold
 
@@ -15,22 +16,18 @@ __all__ = ['TAUS', 'VALIDATED', 'BALANCED', 'STREAM', 'adjusted_margins', 'pr_au
 # %% ../nbs/01d_after.ipynb #259667e9
 TAUS = .5,1. # Powers of the norm that tau-normalization chooses from, on the validation set
 
-def _margins(z): return margin(z).double().numpy()
-
-def _log_odds(y): return float(np.log((y==1).sum())-np.log((y==0).sum()))
-
-def _shifted(margins, by): return {part:m+by for part,m in margins.items()}
+def _margins(parts): return {part:margin(z).double().numpy() for part,z in parts.items()}
 
 def adjusted_margins(
     parts:dict # Name, of which `'train'` is one, to `(N,2)` scores and `(N,)` classes, 1 the minority
 )->dict: # Rule to name to `(N,)` margins: an image above 0 is said to be of the minority
     "The margins of a network under each rule that looks at nothing but the scores on its training set"
-    z,y = parts['train']
-    plain = {part:_margins(z) for part,(z,_) in parts.items()}
-    mean,std = z.double().mean(0),z.double().std(0)
-    logn = {part:_margins((z.double()-mean)/std) for part,(z,_) in parts.items()}
-    return dict(default=plain, prior=_shifted(plain, -_log_odds(y.numpy())),
-                centred=_shifted(plain, -plain['train'].mean()), logn=logn)
+    scores = {part:z.double() for part,(z,_) in parts.items()}
+    mean,std = score_stats(scores['train'])
+    shift = prior_shift(parts['train'][1].bincount(minlength=2))
+    rules = dict(default=lambda z: z, prior=lambda z: z+shift, centred=lambda z: centred(z, mean),
+                 logn=lambda z: lognormed(z, mean, std))
+    return {rule:_margins({part:f(z) for part,z in scores.items()}) for rule,f in rules.items()}
 
 # %% ../nbs/01d_after.ipynb #0c2feb98
 VALIDATED = 7,20,150 # Rare images of the validation set on which a threshold is chosen
@@ -100,7 +97,7 @@ def after_scores(
     classes = {part:y.numpy() for part,(_,y) in parts.items()}
     rules = adjusted_margins(parts)
     if taus:
-        margins = {tau:{part:_margins(z) for part,z in zs.items()} for tau,zs in taus.items()}
+        margins = {tau:_margins(zs) for tau,zs in taus.items()}
         rules['tau'] = margins[_best_tau(margins, classes)]
     scores = {rule:_judged(m, classes, rule not in ('prior','centred')) for rule,m in rules.items()}
     if 'valid' in parts: scores.update({f'chosen_{n}':_chosen(rules['default'], classes, n) for n in VALIDATED})

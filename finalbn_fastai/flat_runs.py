@@ -6,25 +6,27 @@
 from __future__ import annotations
 import warnings
 from time import perf_counter
-import torch
+import numpy as np, torch
 from fastcore.basics import noop
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from .after import after_scores
+from .after import BALANCED, STREAM, after_scores
 from .digits import digit_dls, validation_digits
 from .features import plant_features
 from .leaves import PLANTS, photos_once, plantvillage, pool_fingerprint, split_rows
 from .metrics import score_run
 from .networks import find_architecture
 from .study import Task, between, or_none, whole
+from .thresholds import at_prevalence, margin, prevalence_threshold
 from .training import N_MORE, N_VALID, ON_OR_NONE, one_after_the_other, run_row, why_failed
 
 # %% auto #0
-__all__ = ['METHODS', 'FLAT', 'flat_draw', 'flat_classifier', 'flat_parts', 'run_flat']
+__all__ = ['METHODS', 'FLAT', 'flat_draw', 'flat_classifier', 'flat_parts', 'out_of_fold', 'cv_scores', 'run_flat']
 
 # %% ../nbs/07c_flat_runs.ipynb #1a72ebff
 def _leaf_draw(t, device):
@@ -89,6 +91,34 @@ def flat_parts(
         classifier = flat_classifier(trial).fit(x.double().numpy(), y.numpy())
     return {part:(_scores(classifier, x), y) for part,(x,y) in draw.items()}
 
+# %% ../nbs/07c_flat_runs.ipynb #16b6be26
+def out_of_fold(
+    trial:dict, # Of `FLAT`, with `folds`
+    x, # `(N,features)` training set
+    y, # `(N,)` classes, 1 the rare one
+)->np.ndarray: # `(N,)` margins
+    "The margin of each training image under a classifier fitted without its fold (`sklearn`'s `cross_val_predict`)"
+    rare = int((y==1).sum())
+    if rare<trial['folds']:
+        raise ValueError(f"folds={trial['folds']}: there are {rare} rare images to train on, and each fold needs one")
+    folds = StratifiedKFold(trial['folds'], shuffle=True, random_state=trial['seed'])
+    return cross_val_predict(flat_classifier(trial), x, y, cv=folds, method='decision_function')
+
+def cv_scores(
+    trial:dict, # Of `FLAT`, with `folds`
+    train:tuple, # `(N,features)` and `(N,)` classes
+    test:tuple, # `(M,2)` scores and `(M,)` classes
+)->dict: # `cv_f1` at 50:50, `cv_f1_99` at 99:1
+    "F1 on the test set with thresholds that the training set alone chooses, by its margins out of their folds"
+    x,y = (t.double().numpy() if t.is_floating_point() else t.numpy() for t in train)
+    m,(z,y_test) = out_of_fold(trial, x, y),test
+    found = {}
+    for name,prevalence in (('cv_f1',BALANCED),('cv_f1_99',STREAM)):
+        at = prevalence_threshold(y, m, prevalence)
+        f1 = at_prevalence(y_test.numpy(), margin(z).double().numpy(), prevalence, at)['f1']
+        found[name] = round(float(f1), 5)
+    return found
+
 # %% ../nbs/07c_flat_runs.ipynb #392fb5ec
 def _flat_alone(t, device, tick):
     "The row of one trial"
@@ -100,6 +130,7 @@ def _flat_alone(t, device, tick):
     pool = {} if t['data']=='digits' else dict(pool=pool_fingerprint(t['data']))
     def scores():
         more = after_scores(parts) if t['after'] else {}
+        if t['folds']: more.update(cv_scores(t, flat_draw(t, device)['train'], parts['test']))
         return {**score_run(*parts['test']), **more}
     tick(1)
     return run_row(scores, failed, perf_counter()-start, 1, torch.device('cpu'), **pool)
@@ -140,10 +171,11 @@ def _refuse_flat(t):
                          "is needed, or None")
 
 _usual = dict(data=list(PLANTS), arch='efficientnet_lite0', size=224, n_unhealthy=10, minority=3, majority=8,
-              n_majority=1000, ratio=.01, method=list(METHODS), regularization=None, weights=None, after=True)
+              n_majority=1000, ratio=.01, method=list(METHODS), regularization=None, weights=None, after=True,
+              folds=None)
 _digit = tuple(range(10))
 _allowed = dict(data=('digits',*PLANTS), arch=or_none(find_architecture), size=whole(8), n_unhealthy=whole(1),
                 minority=_digit, majority=_digit, n_majority=or_none(whole(1)), ratio=between(0, 1),
                 method=tuple(METHODS), regularization=or_none(between(0, 10_000)), weights=(None,'balanced'),
-                after=ON_OR_NONE)
-FLAT = Task(run_flat, _usual, _allowed, _refuse_flat, block=1)
+                after=ON_OR_NONE, folds=or_none(whole(2)))
+FLAT = Task(run_flat, _usual, _allowed, _refuse_flat, block=1, younger=('folds',))

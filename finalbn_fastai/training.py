@@ -14,6 +14,7 @@ from fastcore.basics import noop
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
 from fastai.optimizer import Adam
+from .adjust import tau_scores
 from .after import TAUS, after_scores
 from .head import PARTS_OF_BN, add_final_bn, check_batches, class_counts, final_bn, new_final_bn
 from .head import parent_of, recompute_stats, start_beta
@@ -616,11 +617,6 @@ def one_after_the_other(
 N_VALID = 157 # Images of the validation set of a run with `after=True`, 7 of them rare
 N_MORE = 143 # Rare images beside it, with which thresholds are chosen too
 
-def _tau_scores(last, h):
-    "Scores of the last layer of replicas, its weights divided by a power of their length, without its bias"
-    length = last.weight.norm(dim=1, keepdim=True)
-    return {tau:{part:torch.bmm(o, last.weight/length**tau).cpu() for part,o in h.items()} for tau in TAUS}
-
 @torch.no_grad()
 def replica_after(
     learn:Learner, # From `replica_learner`, trained, of two classes
@@ -630,7 +626,9 @@ def replica_after(
     model,last = learn.model.eval(),learn.model.layers[-1]
     h = {part:before_last(model, items) for part,items in parts.items()}
     z = {part:last(o).cpu() for part,o in h.items()}
-    taus = _tau_scores(last, h) if type(last) is ReplicaLinear else {}
+    taus = {}
+    if type(last) is ReplicaLinear:
+        for tau in TAUS: taus[tau] = {part:tau_scores(o, last.weight.mT, tau).cpu() for part,o in h.items()}
     def one(r):
         own = {part:(z[part][r], items.y[r].cpu()) for part,items in parts.items()}
         if not all(o.isfinite().all() for o,_ in own.values()): return {}

@@ -98,7 +98,7 @@ alternatives_images = Study('alternatives_images', LEAVES, [{**part, **_unfrozen
 
 _flat = [dict(method='logistic regression', regularization=[.01,1.]), dict(method='LDA', regularization=[None,.5])]
 _flat_data = [dict(data=list(PLANTS), arch=list(BODIES)), dict(data='digits', arch=None)]
-_flat_parts = [{**d, **m, 'weights':[None,'balanced']} for d,m in product(_flat_data, _flat)]
+_flat_parts = [{**d, **m, 'folds':5} for d,m in product(_flat_data, _flat)]
 alternatives_flat = Study('alternatives_flat', FLAT, _flat_parts,
                           about='Without a network: logistic regression and LDA on frozen features, or on pixels')
 
@@ -107,7 +107,7 @@ _demo_parts = [dict(_demo, final_bn=False), dict(_demo, final_bn=True, momentum=
 alternatives_demo = Study('alternatives_demo', DIGITS, _demo_parts, seeds=20,
                           about='The rules that need no training, on the threes and eights of the first chapter')
 
-# %% ../../nbs/22_alternatives.ipynb #277ac203
+# %% ../../nbs/22_alternatives.ipynb #57a2325d
 RULES = 'default','prior','centred','logn','tau','chosen_7','chosen_20','chosen_150'
 _RANKS = 'roc_auc','pr_auc_99'
 _KEYS = ['place','training','final_bn','seed']
@@ -161,7 +161,7 @@ def chosen_runs(
     ranked = rows[rows[by].notna().all(axis=1)].sort_values(by, ascending=False, kind='stable')
     return ranked.drop_duplicates(_KEYS).sort_index()
 
-# %% ../../nbs/22_alternatives.ipynb #c8f3af9e
+# %% ../../nbs/22_alternatives.ipynb #79918347
 @lru_cache
 def option_scores(
     training:str, # A name of `TRAININGS` and the tables beside it
