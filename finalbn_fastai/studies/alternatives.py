@@ -18,8 +18,9 @@ from ..tables import results
 
 # %% auto #0
 __all__ = ['LRS', 'DECAYS', 'TRAININGS', 'ONLY_DIGITS', 'ONLY_LEAVES', 'ONLY_BN', 'OF_DIGITS', 'OF_LEAVES', 'NETS', 'BODIES',
-           'ALTERNATIVES', 'alternatives_images', 'alternatives_flat', 'alternatives_demo', 'RULES', 'alternative_rows',
-           'score_column', 'chosen_by', 'chosen_runs', 'option_scores', 'kinds', 'without_layer']
+           'ALTERNATIVES', 'alternatives_images', 'alternatives_flat', 'alternatives_demo', 'RULES', 'FLAT_METHODS',
+           'alternative_rows', 'flat_rows', 'score_column', 'chosen_by', 'chosen_runs', 'option_scores', 'kinds',
+           'without_layer']
 
 # %% ../../nbs/22_alternatives.ipynb #02626fdf
 LRS = [1e-3,3e-3] # Learning rates of every training
@@ -107,8 +108,9 @@ _demo_parts = [dict(_demo, final_bn=False), dict(_demo, final_bn=True, momentum=
 alternatives_demo = Study('alternatives_demo', DIGITS, _demo_parts, seeds=20,
                           about='The rules that need no training, on the threes and eights of the first chapter')
 
-# %% ../../nbs/22_alternatives.ipynb #57a2325d
-RULES = 'default','prior','centred','logn','tau','chosen_7','chosen_20','chosen_150'
+# %% ../../nbs/22_alternatives.ipynb #163ad1bf
+RULES = 'default','prior','centred','logn','tau','chosen_7','chosen_20','chosen_150','cv'
+FLAT_METHODS = 'logistic regression','LDA'
 _RANKS = 'roc_auc','pr_auc_99'
 _KEYS = ['place','training','final_bn','seed']
 
@@ -132,6 +134,13 @@ def alternative_rows(
     training = [names[*study.row_key(r)[:-1], ''] for r in raw]
     return results(study.name).assign(place=str(place), training=training)
 
+@lru_cache
+def flat_rows()->pd.DataFrame: # As from `alternative_rows`; digits stand beside the one-layer network
+    "The rows of the classifiers without a network"
+    rows = results('alternatives_flat')
+    place = [str((data, arch)) if data in PLANTS else 'fc' for data,arch in zip(rows.data, rows.arch)]
+    return rows.assign(place=place, training=rows.method, final_bn=False)
+
 def score_column(
     rows:pd.DataFrame, # From `alternative_rows`
     rule:str, # One of `RULES`
@@ -146,6 +155,7 @@ def chosen_by(
     score:str,
 )->list: # Columns, the first decides, the next between equals
     "What chooses one of the candidates of a training: scores on the validation set, never on the test set"
+    if rule=='cv': return ['usual']
     ranking = 'logn_valid_auc' if rule=='logn' else 'default_valid_auc'
     if score in _RANKS or rule.startswith('chosen'): return [ranking]
     valid = 'valid_f1_99' if score=='f1_99' else 'valid_f1'
@@ -158,10 +168,11 @@ def chosen_runs(
 )->pd.DataFrame: # Those rows, one a place, training, with and without the layer, and seed
     "The run that the validation set of each draw chooses among the candidates; of equals the first of the grid"
     by = chosen_by(rule, score)
+    if rule=='cv': rows = rows.assign(usual=rows.regularization.isin([1.]) | rows.regularization.isna())
     ranked = rows[rows[by].notna().all(axis=1)].sort_values(by, ascending=False, kind='stable')
     return ranked.drop_duplicates(_KEYS).sort_index()
 
-# %% ../../nbs/22_alternatives.ipynb #79918347
+# %% ../../nbs/22_alternatives.ipynb #68e73f3b
 @lru_cache
 def option_scores(
     training:str, # A name of `TRAININGS` and the tables beside it
@@ -172,8 +183,8 @@ def option_scores(
     "The score of one option in every place, the candidate chosen by the validation set"
     found = {}
     for place in ALTERNATIVES:
-        rows = alternative_rows(place)
-        rows = rows[(rows.training==training) & (rows.final_bn==final_bn)]
+        rows = flat_rows() if training in FLAT_METHODS else alternative_rows(place)
+        rows = rows[(rows.place==str(place)) & (rows.training==training) & (rows.final_bn==final_bn)]
         column = score_column(rows, rule, score)
         if len(rows): found[place] = chosen_runs(rows, rule, score).set_index('seed')[column]
     return pd.DataFrame(found).sort_index()
