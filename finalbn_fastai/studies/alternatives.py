@@ -12,7 +12,6 @@ from ..digit_runs import DIGITS
 from ..flat_runs import FLAT
 from ..leaf_runs import LEAVES
 from ..leaves import PLANTS
-from ..intervals import paired_interval, win_rate
 from ..study import Study, read_rows, results_folder
 from ..tables import results
 
@@ -108,7 +107,7 @@ _demo_parts = [dict(_demo, final_bn=False), dict(_demo, final_bn=True, momentum=
 alternatives_demo = Study('alternatives_demo', DIGITS, _demo_parts, seeds=20,
                           about='The rules that need no training, on the threes and eights of the first chapter')
 
-# %% ../../nbs/22_alternatives.ipynb #163ad1bf
+# %% ../../nbs/22_alternatives.ipynb #f69aee47
 RULES = 'default','prior','centred','logn','tau','chosen_7','chosen_20','chosen_150','cv'
 FLAT_METHODS = 'logistic regression','LDA'
 _RANKS = 'roc_auc','pr_auc_99'
@@ -172,7 +171,7 @@ def chosen_runs(
     ranked = rows[rows[by].notna().all(axis=1)].sort_values(by, ascending=False, kind='stable')
     return ranked.drop_duplicates(_KEYS).sort_index()
 
-# %% ../../nbs/22_alternatives.ipynb #68e73f3b
+# %% ../../nbs/22_alternatives.ipynb #cc072ad1
 @lru_cache
 def option_scores(
     training:str, # A name of `TRAININGS` and the tables beside it
