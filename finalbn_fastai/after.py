@@ -17,6 +17,8 @@ TAUS = .5,1. # Powers of the norm that tau-normalization chooses from, on the va
 
 def _margins(z): return margin(z).double().numpy()
 
+def _all_margins(scores): return {part:_margins(z) for part,z in scores.items()}
+
 def _log_odds(y): return float(np.log((y==1).sum())-np.log((y==0).sum()))
 
 def _shifted(margins, by): return {part:m+by for part,m in margins.items()}
@@ -26,7 +28,7 @@ def adjusted_margins(
 )->dict: # Rule to name to `(N,)` margins: an image above 0 is said to be of the minority
     "The margins of a network under each rule that looks at nothing but the scores on its training set"
     z,y = parts['train']
-    plain = {part:_margins(z) for part,(z,_) in parts.items()}
+    plain = _all_margins({part:z for part,(z,_) in parts.items()})
     mean,std = z.double().mean(0),z.double().std(0)
     logn = {part:_margins((z.double()-mean)/std) for part,(z,_) in parts.items()}
     return dict(default=plain, prior=_shifted(plain, -_log_odds(y.numpy())),
@@ -100,7 +102,7 @@ def after_scores(
     classes = {part:y.numpy() for part,(_,y) in parts.items()}
     rules = adjusted_margins(parts)
     if taus:
-        margins = {tau:{part:_margins(z) for part,z in zs.items()} for tau,zs in taus.items()}
+        margins = {tau:_all_margins(zs) for tau,zs in taus.items()}
         rules['tau'] = margins[_best_tau(margins, classes)]
     scores = {rule:_judged(m, classes, rule not in ('prior','centred')) for rule,m in rules.items()}
     if 'valid' in parts: scores.update({f'chosen_{n}':_chosen(rules['default'], classes, n) for n in VALIDATED})

@@ -619,7 +619,10 @@ N_MORE = 143 # Rare images beside it, with which thresholds are chosen too
 def _tau_scores(last, h):
     "Scores of the last layer of replicas, its weights divided by a power of their length, without its bias"
     length = last.weight.norm(dim=1, keepdim=True)
-    return {tau:{part:torch.bmm(o, last.weight/length**tau).cpu() for part,o in h.items()} for tau in TAUS}
+    def at(tau):
+        weight = last.weight/length**tau
+        return {part:torch.bmm(o, weight).cpu() for part,o in h.items()}
+    return {tau:at(tau) for tau in TAUS}
 
 @torch.no_grad()
 def replica_after(
@@ -631,10 +634,11 @@ def replica_after(
     h = {part:before_last(model, items) for part,items in parts.items()}
     z = {part:last(o).cpu() for part,o in h.items()}
     taus = _tau_scores(last, h) if type(last) is ReplicaLinear else {}
+    def of(r, scores): return {part:o[r] for part,o in scores.items()}
     def one(r):
-        own = {part:(z[part][r], items.y[r].cpu()) for part,items in parts.items()}
+        own = {part:(o, parts[part].y[r].cpu()) for part,o in of(r, z).items()}
         if not all(o.isfinite().all() for o,_ in own.values()): return {}
-        return after_scores(own, {tau:{part:o[r] for part,o in zs.items()} for tau,zs in taus.items()})
+        return after_scores(own, {tau:of(r, scores) for tau,scores in taus.items()})
     return list(map(one, range(learn.model.n_replicas)))
 
 # %% ../nbs/07_training.ipynb #2135a43b
