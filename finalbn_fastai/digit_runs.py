@@ -97,7 +97,7 @@ def _after_parts(trials, learn, dls):
     parts = dict(train=Items(train.x, train.y, bs), test=_stacked_items([d.valid.dataset.tensors for d in dls], bs))
     if trials[0]['source']=='embedded': return parts
     left = [validation_digits(**_drawn(t)) for t in trials]
-    def some(which): return _stacked_items([[o.to(device)[which] for o in both] for both in left], bs)
+    def some(which): return _stacked_items([(x[which].to(device), y[which].to(device)) for x,y in left], bs)
     return dict(parts, valid=some(slice(N_VALID)), more=some(slice(N_VALID,None)))
 
 def _stacks(trials, device):

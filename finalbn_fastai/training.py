@@ -629,10 +629,11 @@ def replica_after(
     taus = {}
     if type(last) is ReplicaLinear:
         for tau in TAUS: taus[tau] = {part:tau_scores(o, last.weight.mT, tau).cpu() for part,o in h.items()}
+    def of(r, scores): return {part:o[r] for part,o in scores.items()}
     def one(r):
-        own = {part:(z[part][r], items.y[r].cpu()) for part,items in parts.items()}
+        own = {part:(o, parts[part].y[r].cpu()) for part,o in of(r, z).items()}
         if not all(o.isfinite().all() for o,_ in own.values()): return {}
-        return after_scores(own, {tau:{part:o[r] for part,o in zs.items()} for tau,zs in taus.items()})
+        return after_scores(own, {tau:of(r, scores) for tau,scores in taus.items()})
     return list(map(one, range(learn.model.n_replicas)))
 
 # %% ../nbs/07_training.ipynb #2135a43b
