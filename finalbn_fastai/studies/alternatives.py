@@ -64,7 +64,6 @@ def _all_of(*tables):
 
 OF_DIGITS,OF_LEAVES = _all_of(ONLY_DIGITS),_all_of(ONLY_LEAVES)
 
-# %% ../../nbs/22_alternatives.ipynb #82e85784
 _digits = dict(n_majority=1000, lr=LRS, after=True)
 NETS = {'fc': dict(arch='fc', epochs=100), 'cnn': dict(arch='cnn', epochs=20)}
 BODIES = 'efficientnet_lite0','alexnet','vgg16'
@@ -107,7 +106,7 @@ _demo_parts = [dict(_demo, final_bn=False), dict(_demo, final_bn=True, momentum=
 alternatives_demo = Study('alternatives_demo', DIGITS, _demo_parts, seeds=20,
                           about='The rules that need no training, on the threes and eights of the first chapter')
 
-# %% ../../nbs/22_alternatives.ipynb #f69aee47
+# %% ../../nbs/22_alternatives.ipynb #6cd90568
 RULES = 'default','prior','centred','logn','tau','chosen_7','chosen_20','chosen_150','cv'
 FLAT_METHODS = 'logistic regression','LDA'
 _RANKS = 'roc_auc','pr_auc_99'
@@ -171,7 +170,6 @@ def chosen_runs(
     ranked = rows[rows[by].notna().all(axis=1)].sort_values(by, ascending=False, kind='stable')
     return ranked.drop_duplicates(_KEYS).sort_index()
 
-# %% ../../nbs/22_alternatives.ipynb #cc072ad1
 @lru_cache
 def option_scores(
     training:str, # A name of `TRAININGS` and the tables beside it
