@@ -106,7 +106,7 @@ _demo_parts = [dict(_demo, final_bn=False), dict(_demo, final_bn=True, momentum=
 alternatives_demo = Study('alternatives_demo', DIGITS, _demo_parts, seeds=20,
                           about='The rules that need no training, on the threes and eights of the first chapter')
 
-# %% ../../nbs/22_alternatives.ipynb #6cd90568
+# %% ../../nbs/22_alternatives.ipynb #e95d05a6
 RULES = 'default','prior','centred','logn','tau','chosen_7','chosen_20','chosen_150','cv'
 FLAT_METHODS = 'logistic regression','LDA'
 _RANKS = 'roc_auc','pr_auc_99'
@@ -119,7 +119,7 @@ def _labels(place):
     study,parts = ALTERNATIVES[place],OF_DIGITS if place in NETS else OF_LEAVES
     names = {}
     for (training,_),grid in zip(parts, study.grid):
-        for t in _settings(grid): names[study.key({**t, 'seed':''})] = training
+        for t in _settings(grid): names[study.key({**t, 'seed':''})[:-1]] = training
     return names
 
 @lru_cache
@@ -129,7 +129,7 @@ def alternative_rows(
     "The rows of one study, each with the name of its training"
     study,names = ALTERNATIVES[place],_labels(place)
     raw = read_rows(results_folder()/f'{study.name}.csv')
-    training = [names[*study.row_key(r)[:-1], ''] for r in raw]
+    training = [names[study.row_key(r)[:-1]] for r in raw]
     return results(study.name).assign(place=str(place), training=training)
 
 @lru_cache
@@ -171,6 +171,12 @@ def chosen_runs(
     return ranked.drop_duplicates(_KEYS).sort_index()
 
 @lru_cache
+def _by_training(place):
+    "The rows of one study by place, training and with or without the layer; `None`: those without a network"
+    rows = flat_rows() if place is None else alternative_rows(place)
+    return dict(iter(rows.groupby(['place','training','final_bn'])))
+
+@lru_cache
 def option_scores(
     training:str, # A name of `TRAININGS` and the tables beside it
     final_bn:bool=False, # With the layer?
@@ -180,10 +186,10 @@ def option_scores(
     "The score of one option in every place, the candidate chosen by the validation set"
     found = {}
     for place in ALTERNATIVES:
-        rows = flat_rows() if training in FLAT_METHODS else alternative_rows(place)
-        rows = rows[(rows.place==str(place)) & (rows.training==training) & (rows.final_bn==final_bn)]
+        rows = _by_training(None if training in FLAT_METHODS else place).get((str(place),training,final_bn))
+        if rows is None: continue
         column = score_column(rows, rule, score)
-        if len(rows): found[place] = chosen_runs(rows, rule, score).set_index('seed')[column]
+        found[place] = chosen_runs(rows, rule, score).set_index('seed')[column]
     return pd.DataFrame(found).sort_index()
 
 def kinds(
