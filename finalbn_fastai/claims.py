@@ -35,7 +35,7 @@ _KNOWN = re.compile(rf'(removed_|reset_|peak_|chosen_)?({_METRIC})|(log_loss|ece
                     'temperature|(peak|chosen)_epoch|f1_curve|accuracy|f1_rarest|classes|images|rarest|'
                     'delta_beta|gamma_[01]|mean_p|train_loss|var_train|var_running|steps|sum_lr|'
                     '(default|prior|centred|logn|tau)_((valid_)?f1(_99)?|roc_auc|pr_auc_99|valid_auc)|'
-                    r'chosen_(7|20|150)_f1(_99)?|'
+                    r'(chosen_(7|20|150)|cv)_f1(_99)?|'
                     'study|seed|failed|seconds|stacked|device|processor|torch|fastai|finalbn_fastai|python|date|pool')
 
 @lru_cache

@@ -2,6 +2,7 @@
 import json, os, re, subprocess, sys
 from pathlib import Path
 import pytest
+from finalbn_fastai.study import all_studies
 
 NBS = Path(__file__).parent.parent/'nbs'
 
@@ -22,6 +23,11 @@ def printed(page, source):
     "What the cell of a page with this source has printed, as Markdown"
     cell = next(c for c in cells(page) if ''.join(c['source']).endswith(source))
     return ''.join(cell['outputs'][0]['data']['text/markdown'])
+
+
+def test_columns_are_known(claims):
+    "Every column of every study's table is a setting or a score that claims can be made of"
+    for study in all_studies().values(): claims._rows_as_text(study)
 
 
 def test_chapters_show_the_verdicts_of_the_rows(claims):
