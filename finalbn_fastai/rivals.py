@@ -128,23 +128,18 @@ class NormalizedBatchNorm2d(_Normalized, nn.BatchNorm2d):
     "The same of `(N,n,H,W)`"
 
 # %% ../nbs/05b_rivals.ipynb #c071e101
-_sized_names = 'weight','bias','running_mean','running_var','weight_size','bias_size'
+class _ReplicaNormalized:
+    "What the stacked forms share: lengths of its own for each replica"
+    _names = 'weight','bias','running_mean','running_var','weight_size','bias_size'
+    def __init__(self, mods):
+        m,r = mods[0],len(mods)
+        _Normalized.__init__(self, r*m.num_features, m.eps, m.momentum, r)
+        self.fill(mods)
 
-class ReplicaNormalizedBatchNorm1d(ReplicaBatchNorm1d, NormalizedBatchNorm1d):
+class ReplicaNormalizedBatchNorm1d(_ReplicaNormalized, ReplicaBatchNorm1d, NormalizedBatchNorm1d):
     "R `NormalizedBatchNorm1d` layers over `(R,N,features)`"
-    _names = _sized_names
-    def __init__(self, mods):
-        m,r = mods[0],len(mods)
-        NormalizedBatchNorm1d.__init__(self, r*m.num_features, m.eps, m.momentum, r)
-        self.fill(mods)
-
-class ReplicaNormalizedBatchNorm2d(ReplicaBatchNorm2d, NormalizedBatchNorm2d):
+class ReplicaNormalizedBatchNorm2d(_ReplicaNormalized, ReplicaBatchNorm2d, NormalizedBatchNorm2d):
     "R `NormalizedBatchNorm2d` layers over `(N,R*channels,H,W)`"
-    _names = _sized_names
-    def __init__(self, mods):
-        m,r = mods[0],len(mods)
-        NormalizedBatchNorm2d.__init__(self, r*m.num_features, m.eps, m.momentum, r)
-        self.fill(mods)
 
 NormalizedBatchNorm1d.stacked,NormalizedBatchNorm2d.stacked = ReplicaNormalizedBatchNorm1d,ReplicaNormalizedBatchNorm2d
 
