@@ -86,18 +86,13 @@ def _handed_over(learn):
     part = np.full(y.shape, PARTS.index('test'), np.uint8)
     return [dict(y=y[r], part=part[r], score=score[r]) for r in range(len(y))]
 
-def _stacked_items(items, bs):
-    "Pairs of images and classes, one a replica, as one"
-    x,y = map(torch.stack, zip(*items))
-    return Items(x, y, bs)
-
 def _after_parts(trials, learn, dls):
     "What the rules after training are scored on: the validation set is of digits that the draw leaves over"
     bs,device,train = 4*trials[0]['bs'],dls[0].device,learn.dls.train
-    parts = dict(train=Items(train.x, train.y, bs), test=_stacked_items([d.valid.dataset.tensors for d in dls], bs))
+    parts = dict(train=Items(train.x, train.y, bs), test=Items.of([d.valid.dataset.tensors for d in dls], bs))
     if trials[0]['source']=='embedded': return parts
     left = [validation_digits(**_drawn(t)) for t in trials]
-    def some(which): return _stacked_items([(x[which].to(device), y[which].to(device)) for x,y in left], bs)
+    def some(which): return Items.of([(x[which].to(device), y[which].to(device)) for x,y in left], bs)
     return dict(parts, valid=some(slice(N_VALID)), more=some(slice(N_VALID,None)))
 
 def _stacks(trials, device):

@@ -139,7 +139,7 @@ def _changed_batches(t, device):
 
 def _after_parts(dls, bs):
     "What the rules after training are scored on"
-    def items(part): return Items(*map(torch.stack, zip(*(getattr(d, part).dataset.tensors for d in dls))), 4*bs)
+    def items(part): return Items.of([getattr(d, part).dataset.tensors for d in dls], 4*bs)
     return {part:items(part) for part in ('train','valid','more','test')}
 
 @photos_once()

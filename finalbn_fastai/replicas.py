@@ -493,6 +493,14 @@ class Items(NamedTuple):
     y:torch.Tensor # `(R,N)`
     bs:int # How many are computed at once
 
+    @classmethod
+    def of(cls,
+        pairs, # One a replica: images and classes
+        bs:int, # As above
+    ):
+        "Images and classes of replicas, stacked"
+        return cls(*map(torch.stack, zip(*pairs)), bs)
+
 @torch.no_grad()
 def before_last(
     model:nn.Module, # A `Replicas`, in the mode that it is to be in
