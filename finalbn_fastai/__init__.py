@@ -12,7 +12,7 @@ import lazy_loader as _lazy
 _names = dict(
     head=['FinalBN', 'FinalBNCheck', 'add_final_bn', 'bn_head', 'bn_learner', 'check_final_bn', 'drop_final_bn',
           'final_bn', 'fold_final_bn', 'recompute_stats', 'start_at_log_prior'],
-    metrics=['class_scores', 'minority', 'minority_f1', 'probability_scores'],
+    metrics=['class_f1', 'class_scores', 'minority', 'minority_f1', 'probability_scores'],
     intervals=['paired_interval'],
     thresholds=['at_prevalence', 'margin', 'prevalence_threshold', 'prior_threshold'],
     adjust=['LogitAdjustedLoss', 'center_logits', 'choose_threshold', 'logit_adjust', 'logn', 'scale_temperature',
