@@ -19,6 +19,7 @@ _names = dict(
             'tau_normalize'],
     digits=['digit_dls', 'imbalanced_split', 'mnist'],
     leaves=['leaf_dls', 'plantvillage'],
+    report=['class_report', 'class_weights', 'imbalance_report', 'stratified', 'stratified_dls'],
     networks=['architecture', 'efficientnet_lite0'],
     training=['LOSSES'],
     study=['Study', 'StudyError', 'Task', 'get_study', 'run_study'],

@@ -107,7 +107,7 @@ def class_names(
     vocab = getattr(dls, 'vocab', None)
     if isinstance(vocab, (list,tuple)) and len(vocab) and isinstance(vocab[-1], CategoryMap): vocab = vocab[-1]
     if vocab is not None: return list(vocab)
-    known = [class_indices(d) for d in (dls.train_ds, dls.valid_ds)]
+    known = [class_indices(dl.dataset) for dl in dls.loaders]
     return list(range(1+max([int(y.max()) for y in known if y is not None and len(y)], default=1)))
 
 # %% ../nbs/01_metrics.ipynb #72a3c49e
