@@ -8,12 +8,12 @@ import numpy as np, pandas as pd
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from sklearn.metrics import precision_recall_curve, precision_recall_fscore_support, roc_curve
-from torchmetrics.functional.classification import binary_calibration_error
 import torch
 from torch.nn.functional import cross_entropy
 from fastai.data.core import TfmdLists
 from fastai.data.transforms import Categorize, CategoryMap, ColReader
 from fastai.metrics import F1Score
+from .extras import needs
 from .head import item_labels
 
 # %% auto #0
@@ -40,6 +40,7 @@ def probability_scores(
     n_bins:int=15, # Bins of the calibration error
 )->dict: # roc_auc, pr_auc, best_f1, best_threshold, log_loss (nats), ece (0 to 1); NaN where one class is missing
     "Threshold-free scores and calibration (scikit-learn; torchmetrics for the calibration error, Guo et al. 2017)"
+    with needs('torchmetrics'): from torchmetrics.functional.classification import binary_calibration_error
     t,p = np.asarray(targs).astype(int),np.asarray(probs, dtype=float)
     both_classes = len(np.unique(t))>1
     roc_auc = roc_auc_score(t, p) if both_classes else np.nan
