@@ -266,7 +266,7 @@ def set_threshold(
 )->Learner: # The same, with other predictions; the threshold is kept as `learn.threshold`
     "Put the threshold between two classes where you want it, in the bias"
     if isinstance(at, bool) or not isinstance(at, (int,float)) or not abs(at)<float('inf'):
-        raise ValueError(f"at={at!r}: give a number in logits; for a probability p of the rare class it is log(p/(1-p))")
+        raise ValueError(f"at={at!r}: give a number in logits, log(p/(1-p)) for a probability p of the rare class")
     layer,n = _two_class(learn)
     _move_to(learn, layer, at, _rare_class(learn, rare, n), n)
     learn.prevalence = None
