@@ -78,9 +78,10 @@ def test_links_of_every_kind(root):
 
 def asked_for(metadata, extra=None):
     "The packages that an installation asks for, without an extra or with one"
-    def named(line): return re.match(r'[\w-]+', line)[0]
-    lines = [line.partition(';') for line in metadata.get_all('Requires-Dist')]
-    return {named(line) for line,_,marker in lines if (extra in re.findall(r'"(\w+)"', marker) if extra else not marker)}
+    marked = f'; extra == "{extra}"' if extra else ''
+    lines = [line for line in metadata.get_all('Requires-Dist') if line.endswith(marked)]
+    if not extra: lines = [line for line in lines if ';' not in line]
+    return {re.match(r'[\w-]+', line)[0] for line in lines}
 
 
 def test_extras(metadata):
