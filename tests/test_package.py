@@ -70,8 +70,9 @@ def test_links_of_every_kind(root):
     source = (root/'setup.py').read_text().partition('class build_library')[0]
     setup = dict(__file__=str(root/'setup.py'))
     exec(source, setup)
-    linked = setup['absolute_links']('[a](nbs/a.ipynb#b) [c](LICENSE) ![d](e/f.png) <img src="g.svg"> [h](#h) [i](http://j)')
+    text = '[a](nbs/a.ipynb#b) [c](LICENSE) ![d](e/f.png) <img src="g.svg"> [h](#h) [i](http://j)'
     book,repository = 'https://finalbn.github.io/finalbn_fastai','https://github.com/finalbn/finalbn_fastai'
+    linked = setup['absolute_links'](text)
     assert linked==(f'[a]({book}/nbs/a.html#b) [c]({repository}/blob/main/LICENSE) ![d]({repository}/raw/main/e/f.png) '
                     f'<img src="{repository}/raw/main/g.svg"> [h](#h) [i](http://j)')
 
