@@ -86,12 +86,13 @@ def asked_for(metadata, extra=None):
 
 
 def test_extras(metadata):
-    "The library asks for what it loads; the book's packages come with `book`, which `cluster` and `dev` include"
+    "The library asks for what it loads; `book` brings the book's packages to `cluster` and `dev`, `onnx` those for ONNX"
     core,book = asked_for(metadata),asked_for(metadata, 'book')
     assert {'fastai', 'torch', 'timm', 'lazy-loader'} <= core
     assert {'typer', 'rich', 'mlxtend', 'torchmetrics', 'pooch', 'tabulate', 'psutil', 'ipython'} <= book
     assert not core & book
-    assert book < asked_for(metadata, 'cluster') and book < asked_for(metadata, 'dev')
+    assert asked_for(metadata, 'onnx')=={'onnx', 'onnxscript', 'onnxruntime'}
+    assert book < asked_for(metadata, 'cluster') and book|asked_for(metadata, 'onnx') < asked_for(metadata, 'dev')
 
 
 def test_newest_is_tried_on_every_python(root, metadata):
