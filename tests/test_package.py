@@ -86,7 +86,7 @@ def asked_for(metadata, extra=None):
 
 
 def test_extras(metadata):
-    "The library asks for what it loads; `book` brings the book's packages to `cluster` and `dev`, `onnx` those for ONNX"
+    "The library asks for what it loads; the book's packages come with `book`, and `cluster` and `dev` include them"
     core,book = asked_for(metadata),asked_for(metadata, 'book')
     assert {'fastai', 'torch', 'timm', 'lazy-loader'} <= core
     assert {'typer', 'rich', 'mlxtend', 'torchmetrics', 'pooch', 'tabulate', 'psutil', 'ipython'} <= book
