@@ -20,6 +20,7 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.external import fastai_path
 from fastcore.basics import first, noop
 from .extras import needs
+from .files import write_whole
 with needs('pooch'): import pooch
 
 # %% auto #0
@@ -179,16 +180,6 @@ def file_key(
     return hashlib.sha256(json.dumps([stats, more]).encode()).hexdigest()[:24]
 
 # %% ../nbs/02_data.ipynb #22319733
-def _write_whole(path, write):
-    "Let `write` fill a file of another name beside `path`, then give it that name"
-    fd,tmp = tempfile.mkstemp(dir=path.parent, prefix='.writing-')
-    try:
-        with os.fdopen(fd, 'wb') as f: write(f)
-        os.replace(tmp, path)
-    except BaseException:
-        os.unlink(tmp)
-        raise
-
 def write_cached(
     path:Path, # A file of the cache
     write, # Function that writes its content to a binary file that is open
@@ -196,7 +187,7 @@ def write_cached(
     "Write a file of the cache, whole or not at all; a warning where that cannot be done"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, write)
+        write_whole(path, write)
     except OSError as e:
         failed = f"could not keep {path.name} in the cache {path.parent} ({e.strerror})"
         warnings.warn(f"{failed}: set FINALBN_CACHE to a folder with room", stacklevel=2)

@@ -4,7 +4,7 @@
 
 # %% ../nbs/06_study.ipynb #4a3b2662
 from __future__ import annotations
-import ast, csv, hashlib, io, json, multiprocessing, os, platform, signal, sys, threading, warnings
+import ast, hashlib, io, json, multiprocessing, os, platform, signal, sys, threading, warnings
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,14 +20,14 @@ from pathlib import Path
 from pkgutil import iter_modules
 import numpy as np, pandas as pd, torch
 from fastcore.basics import noop
-from .extras import needs
 from filelock import FileLock, Timeout
+from .extras import needs
+from .files import StudyError, append_rows, as_text, read_rows, typed, write_whole
 
 # %% auto #0
-__all__ = ['pick_device', 'provenance', 'one_thread', 'StudyError', 'as_text', 'as_list', 'Task', 'whole', 'between', 'or_none',
-           'Study', 'select', 'results_folder', 'read_rows', 'append_rows', 'scores_path', 'read_scores', 'cores',
-           'missing', 'run_study', 'typed', 'StepsTimed', 'steps_to_time', 'estimate', 'plan', 'all_studies',
-           'get_study']
+__all__ = ['pick_device', 'provenance', 'one_thread', 'as_list', 'Task', 'whole', 'between', 'or_none', 'Study', 'select',
+           'results_folder', 'scores_path', 'read_scores', 'cores', 'rows_of', 'missing', 'run_study', 'StepsTimed',
+           'steps_to_time', 'estimate', 'plan', 'all_studies', 'get_study']
 
 # %% ../nbs/06_study.ipynb #45cba0d8
 def pick_device(
@@ -69,18 +69,7 @@ def one_thread():
     try: yield
     finally: torch.set_num_threads(n)
 
-# %% ../nbs/06_study.ipynb #65168256
-class StudyError(Exception):
-    "What keeps a study from running, in one line that says what to do"
-
 # %% ../nbs/06_study.ipynb #37b1fdd3
-def as_text(
-    v # A setting's value
-)->str: # `''` for `None`; the parts of a tuple with a space between them
-    "A setting as the table of results has it"
-    if v is None: return ''
-    return ' '.join(map(as_text, v)) if isinstance(v, (tuple,list)) else str(v)
-
 def as_list(v):
     "A list as it is, anything else as the only element of one"
     return v if isinstance(v, list) else [v]
@@ -219,66 +208,6 @@ def results_folder()->Path: # `FINALBN_RESULTS`, or `results` here, or that of t
     here,checkout = Path('results'),Path(__file__).parent.parent/'results'
     return checkout if not here.is_dir() and checkout.is_dir() else here
 
-# %% ../nbs/06_study.ipynb #258353a4
-def _whole_lines(path):
-    "The bytes of a table up to its last complete line, none if it does not exist"
-    try: raw = path.read_bytes()
-    except FileNotFoundError: return b''
-    return raw[:raw.rfind(b'\n')+1]
-
-def read_rows(
-    path # A CSV file that a study has written
-)->list: # `dict`s of text
-    "The complete rows of a table; a last line that was cut off while it was written is left out"
-    return list(csv.DictReader(io.StringIO(_whole_lines(Path(path)).decode())))
-
-# %% ../nbs/06_study.ipynb #3b67a5b2
-def _as_csv(rows, columns, header):
-    "Rows as the text of a CSV file"
-    out = io.StringIO()
-    w = csv.DictWriter(out, columns, restval='', lineterminator='\n')
-    if header: w.writeheader()
-    for r in rows: w.writerow({k:' '.join(as_text(v).splitlines()) for k,v in r.items()})
-    return out.getvalue().encode()
-
-# %% ../nbs/06_study.ipynb #3cf1293f
-def _replace(path, raw):
-    "Write a file so that either the old or the new one is there, whatever happens"
-    tmp = path.with_name(f'.{path.name}.new')
-    with open(tmp, 'wb') as f:
-        f.write(raw)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(tmp, path)
-
-def _append(path, raw):
-    "Add bytes to the end of a file and wait until they are on the disk; all of them, or the file is as it was"
-    with open(path, 'ab', buffering=0) as f:
-        before = f.tell()
-        try:
-            if f.write(raw)<len(raw): raise OSError(28, "No space left on device")
-            os.fsync(f.fileno())
-        except OSError:
-            f.truncate(before)
-            raise
-
-# %% ../nbs/06_study.ipynb #c9ef27e6
-def append_rows(
-    path, # A CSV file, made if it is not there
-    rows:list, # `dict`s; columns that the file does not have are added to it
-    usual:dict|None=None, # What the rows that are there have in a new column; nothing if `None`
-):
-    "Add rows to a table, on the disk when this returns; a line cut off earlier is removed first"
-    path = Path(path)
-    whole = _whole_lines(path)
-    if path.exists() and len(whole)<path.stat().st_size: os.truncate(path, len(whole))
-    have = next(csv.reader([whole.decode().partition('\n')[0]])) if whole else []
-    new = [k for k in dict.fromkeys(chain.from_iterable(rows)) if k not in have]
-    if have and not new: return _append(path, _as_csv(rows, have, header=False))
-    filled = {k:(usual or {}).get(k, '') for k in new}
-    old = [{**r, **filled} for r in read_rows(path)]
-    _replace(path, _as_csv([*old, *rows], [*have, *new], header=True))
-
 # %% ../nbs/06_study.ipynb #b33c93a3
 def scores_path(
     study:Study, # Any study
@@ -300,7 +229,7 @@ def _keep_scores(study, trials, scores, path):
     np.savez_compressed(raw, trial=trial, seed=np.array([t['seed'] for t in trials]),
                         **{k:stacked(k) for k in scores[0]})
     dest.parent.mkdir(parents=True, exist_ok=True)
-    _replace(dest, raw.getvalue())
+    write_whole(dest, lambda f: f.write(raw.getvalue()))
 
 def read_scores(
     study:Study, # Any study
@@ -474,6 +403,42 @@ def _running(run, groups, device, workers, scheduler, tick):
     with (_cluster(scheduler) if scheduler else _processes(workers)) as (executor,queue):
         yield _side_by_side(executor, queue, run, groups, device, tick)
 
+# %% ../nbs/06_study.ipynb #1d02a7ec
+@lru_cache(maxsize=None)
+def _is_rewritten(text):
+    "Does a setting stand here as no run writes it?"
+    if text.lower() in ('true','false'): return text not in ('True','False')
+    for kind in (int,float):
+        try: return text not in (str(kind(text)), str(float(text)))
+        except ValueError: continue
+    return False
+
+def _check_key(study, row, path):
+    "A `StudyError` for a row whose settings or seed another program has rewritten"
+    where = f"{path}: a spreadsheet seems to have rewritten it"
+    if not row['seed'].isdigit(): raise StudyError(f"{where}, seed={row['seed']}: take the file from a copy")
+    for k in study.settings:
+        if _is_rewritten(row.get(k, '')): raise StudyError(f"{where}, {k}={row[k]}: take the file from a copy")
+
+def rows_of(
+    study:Study, # Any study
+    path, # Its table
+)->list: # `dict`s of text, as from `read_rows`
+    "The rows of a study's table; a `StudyError` where a setting or a seed stands as no run writes it"
+    rows = read_rows(path)
+    if rows and 'seed' not in rows[0]: raise StudyError(f"{path} has no column seed: take the file from a copy")
+    for r in rows: _check_key(study, r, path)
+    return rows
+
+def _check_once(study, path):
+    "A `StudyError` where one run has two rows"
+    keys = set()
+    for key in map(study.row_key, rows_of(study, path)):
+        if key in keys:
+            settings = ', '.join(f'{k}={v}' for k,v in zip([*study.settings, 'seed'], key) if v)
+            raise StudyError(f"{path} has two rows of one run with different scores: delete one of them ({settings})")
+        keys.add(key)
+
 # %% ../nbs/06_study.ipynb #265abb82
 def missing(
     study:Study, # Any study
@@ -481,7 +446,7 @@ def missing(
     path, # Its table
 )->list: # Those of `trials` that the table does not have
     "The trials that are still to be run"
-    done = {study.row_key(r) for r in read_rows(path)}
+    done = {study.row_key(r) for r in rows_of(study, path)}
     return [t for t in trials if study.key(t) not in done]
 
 # %% ../nbs/06_study.ipynb #4ae67457
@@ -563,6 +528,7 @@ def run_study(
     trials,path = select(study, only, seeds),Path(out or results_folder())/f'{study.name}.csv'
     workers = _default_workers(device) if workers is None else workers
     with _only_one(path):
+        _check_once(study, path)
         run = _Run(study, missing(study, trials, path), path)
         with _bar(sum(run.cost), study.name, progress and run.groups) as run.show:
             try: run.keep_all(device, workers, scheduler)
@@ -574,17 +540,10 @@ def run_study(
                                         "rest") from None
     run.complain()
     wanted = {study.key(t) for t in trials}
-    return typed([r for r in read_rows(path) if study.row_key(r) in wanted])
+    return typed([r for r in rows_of(study, path) if study.row_key(r) in wanted])
 
 # %% ../nbs/06_study.ipynb #d8b41797
 def _steps(study): return study.task.steps or (lambda t: t.get('epochs', 1))
-
-def typed(
-    rows:list # `dict`s of text, from `read_rows`
-)->pd.DataFrame: # Numbers, words and booleans; NaN where nothing stands
-    "Rows of text as a table"
-    text = pd.DataFrame(rows).to_csv(index=False)
-    return pd.read_csv(io.StringIO(text), keep_default_na=True, na_values=[''])
 
 # %% ../nbs/06_study.ipynb #a915b817
 _timing = ContextVar('_timing', default=None)

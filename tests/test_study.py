@@ -274,7 +274,7 @@ def test_unguarded_script(tmp_path):
     try: said = child.communicate(timeout=60)[1].splitlines()
     finally: left = [p for p in psutil.process_iter() if is_of_session(p, child.pid)]
     assert child.returncode==1 and not left
-    assert said[-1].startswith('finalbn_fastai.study.StudyError: ') and 'my_study.py, line 5' in said[-1]
+    assert said[-1].startswith('finalbn_fastai.files.StudyError: ') and 'my_study.py, line 5' in said[-1]
     assert "below `if __name__ == '__main__':`" in said[-1] and 'BrokenProcessPool' not in ''.join(said)
     assert not list(tmp_path.glob('**/*.csv'))
 
