@@ -211,7 +211,8 @@ def check_final_bn(
 # %% ../nbs/00_head.ipynb #cbbfa62d
 def _unsettled(bn):
     "The part of the running statistics of `bn` that still is what they started from, 0 to 1"
-    return 0. if bn is None or bn.momentum is None else (1-bn.momentum)**int(bn.num_batches_tracked)
+    if bn is None or bn.momentum is None or getattr(bn, 'recomputed', False): return 0.
+    return (1-bn.momentum)**int(bn.num_batches_tracked)
 
 def _settles(momentum):
     "After how many batches one hundredth is left of what the running statistics started from"
@@ -240,7 +241,7 @@ def _settling(bn):
             f"standard deviations off, which can hide a class. {faster}; `recompute_stats(learn)` takes them from the "
             "training set. Which is better, validation images tell")
 
-# %% ../nbs/00_head.ipynb #e266040f
+# %% ../nbs/00_head.ipynb #8690abd1
 def _say(learn, line):
     "Print `line` in the training output, where there is one"
     if line is not None and learn.logger is not noop: print(line)
@@ -275,7 +276,7 @@ def _mark_again(model, path, parts):
                          "sync_bn=False (`learn.distrib_ctx(sync_bn=False)`), or without mean_only")
     for m in found: m.is_final_bn = True
 
-# %% ../nbs/00_head.ipynb #a1831651
+# %% ../nbs/00_head.ipynb #4678e407
 class FinalBNCheck(Callback):
     "Checks before each fit that the final BN can be trained, and says after it if its statistics have not settled"
     order,adds_layer,mine,checked,place,first = -20,False,False,False,None,False
@@ -413,7 +414,7 @@ def _refuse_second(cbs):
     if any(getattr(cb, 'adds_layer', False) for cb in L(cbs)):
         raise ValueError("`bn_learner` has the final BN already: leave `FinalBN` out of its cbs")
 
-# %% ../nbs/00_head.ipynb #ac6b28c8
+# %% ../nbs/00_head.ipynb #ac6d869f
 WORKING = ("ResNet, DenseNet, VGG, AlexNet and SqueezeNet of torchvision work, and of timm ResNet, ConvNeXt, "
            "EfficientNet, RegNet, MobileNet and ViT (with images of its size)")
 
@@ -647,7 +648,7 @@ class FinalBN(FinalBNCheck):
         self.layer = add_final_bn(learn, *self._options(), self.after)
         if self.prior is not None: start_at_log_prior(learn, self.prior)
 
-# %% ../nbs/00_head.ipynb #8045980b
+# %% ../nbs/00_head.ipynb #2d456018
 def _options_of(bn):
     "The options that the layer `bn` was made with: momentum, affine, eps, mean_only"
     parts = getattr(bn, 'parts', PARTS_OF_BN)
@@ -665,7 +666,7 @@ def last_layer(
                          "give some as `dl`, or adjust the learner before its export")
     return _trace(learn.model, peek(DataLoaders(dl))[0])[1]
 
-# %% ../nbs/00_head.ipynb #a2fe6803
+# %% ../nbs/00_head.ipynb #b9182476
 def _layers_more(error):
     "By how many BN layers a file of weights has more than the model, if that is all they differ by; otherwise 0"
     missing,_,unexpected = str(error).partition('Unexpected key')
@@ -760,7 +761,7 @@ def _check_linear(lin):
 def _check_trained(bn):
     "A `ValueError` for running statistics that no batch has gone into"
     if bn.running_var is None: raise ValueError("this final BN keeps no running statistics: there is nothing to fold")
-    if int(bn.num_batches_tracked): return
+    if int(bn.num_batches_tracked) or (bn.running_mean!=0).any() or (bn.running_var!=1).any(): return
     raise ValueError("this final BN has seen no batch yet, and would be folded with the statistics it starts from: "
                      "train first, or call `recompute_stats(learn)`")
 
@@ -815,5 +816,5 @@ def recompute_stats(
                          "were: look for broken images, or for a training that diverged")
     bn.running_mean.copy_(z.mean(0))
     bn.running_var.copy_(z.var(0))
-    if bn.momentum is not None: bn.num_batches_tracked.clamp_(min=_settles(bn.momentum))
+    bn.recomputed = True
     return learn
