@@ -29,7 +29,6 @@ from .checks import as_sizes, check_arch, check_batches, check_classes, check_dl
 from .checks import check_labels, check_momentum, check_n_out, check_needs_bn, check_prior, check_switches
 from .checks import check_targets, check_weights, class_frequencies, class_names, is_weighted, log_prior
 from .checks import missing_classes, one_switch, peek, rare_in_batches, some_labels, whole_set
-from .checks import class_counts, item_labels  # noqa: F401 (other modules take them from here)
 
 # %% auto #0
 __all__ = ['PARTS_OF_BN', 'WORKING', 'PartialBatchNorm1d', 'new_final_bn', 'bn_head', 'final_bn', 'check_final_bn',
@@ -241,7 +240,7 @@ def _settling(bn):
             f"standard deviations off, which can hide a class. {faster}; `recompute_stats(learn)` takes them from the "
             "training set. Which is better, validation images tell")
 
-# %% ../nbs/00_head.ipynb #8690abd1
+# %% ../nbs/00_head.ipynb #45769322
 def _say(learn, line):
     "Print `line` in the training output, where there is one"
     if line is not None and learn.logger is not noop: print(line)
@@ -276,7 +275,7 @@ def _mark_again(model, path, parts):
                          "sync_bn=False (`learn.distrib_ctx(sync_bn=False)`), or without mean_only")
     for m in found: m.is_final_bn = True
 
-# %% ../nbs/00_head.ipynb #4678e407
+# %% ../nbs/00_head.ipynb #b2d049bf
 class FinalBNCheck(Callback):
     "Checks before each fit that the final BN can be trained, and says after it if its statistics have not settled"
     order,adds_layer,mine,checked,place,first = -20,False,False,False,None,False
@@ -414,7 +413,7 @@ def _refuse_second(cbs):
     if any(getattr(cb, 'adds_layer', False) for cb in L(cbs)):
         raise ValueError("`bn_learner` has the final BN already: leave `FinalBN` out of its cbs")
 
-# %% ../nbs/00_head.ipynb #ac6d869f
+# %% ../nbs/00_head.ipynb #7f8dcb39
 WORKING = ("ResNet, DenseNet, VGG, AlexNet and SqueezeNet of torchvision work, and of timm ResNet, ConvNeXt, "
            "EfficientNet, RegNet, MobileNet and ViT (with images of its size)")
 
@@ -648,7 +647,7 @@ class FinalBN(FinalBNCheck):
         self.layer = add_final_bn(learn, *self._options(), self.after)
         if self.prior is not None: start_at_log_prior(learn, self.prior)
 
-# %% ../nbs/00_head.ipynb #2d456018
+# %% ../nbs/00_head.ipynb #57bc3761
 def _options_of(bn):
     "The options that the layer `bn` was made with: momentum, affine, eps, mean_only"
     parts = getattr(bn, 'parts', PARTS_OF_BN)
@@ -666,7 +665,7 @@ def last_layer(
                          "give some as `dl`, or adjust the learner before its export")
     return _trace(learn.model, peek(DataLoaders(dl))[0])[1]
 
-# %% ../nbs/00_head.ipynb #b9182476
+# %% ../nbs/00_head.ipynb #bbd32a28
 def _layers_more(error):
     "By how many BN layers a file of weights has more than the model, if that is all they differ by; otherwise 0"
     missing,_,unexpected = str(error).partition('Unexpected key')

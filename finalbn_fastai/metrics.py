@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 import torch
 from torch.nn.functional import cross_entropy
 from fastai.metrics import F1Score
-from .head import item_labels
+from .checks import item_labels
 
 # %% auto #0
 __all__ = ['class_scores', 'probability_scores', 'minority', 'minority_f1', 'probabilities', 'class_roles', 'score_run',
