@@ -8,6 +8,7 @@ from bisect import bisect_left
 from html import escape
 from math import ceil
 from pathlib import Path
+import fastai.callback.progress  # noqa: F401 (gives a Learner its no_bar)
 import numpy as np, pandas as pd, torch
 from scipy.stats import binomtest, bootstrap, hypergeom
 from sklearn.metrics import average_precision_score, roc_auc_score
