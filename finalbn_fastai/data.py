@@ -21,8 +21,8 @@ from fastai.data.external import fastai_path
 from fastcore.basics import first, noop
 
 # %% auto #0
-__all__ = ['SOURCES', 'data_folders', 'Source', 'FetchError', 'fetch', 'unpack', 'cache_folder', 'file_key', 'write_cached',
-           'locked', 'readable', 'images_in', 'image_array', 'tensor_dls']
+__all__ = ['SOURCES', 'data_folders', 'Source', 'FetchError', 'fetch', 'unpack', 'cache_folder', 'file_key', 'write_whole',
+           'write_cached', 'locked', 'readable', 'images_in', 'image_array', 'tensor_dls']
 
 # %% ../nbs/02_data.ipynb #f67f3c5c
 def data_folders()->list: # Folders, the first that has the data wins; `FileNotFoundError` if the one named is none
@@ -177,8 +177,11 @@ def file_key(
     return hashlib.sha256(json.dumps([stats, more]).encode()).hexdigest()[:24]
 
 # %% ../nbs/02_data.ipynb #22319733
-def _write_whole(path, write):
-    "Let `write` fill a file of another name beside `path`, then give it that name"
+def write_whole(
+    path:Path, # The file
+    write, # Function that writes its content to a binary file that is open
+):
+    "Write a file whole or not at all: it gets its name when it is complete"
     fd,tmp = tempfile.mkstemp(dir=path.parent, prefix='.writing-')
     try:
         with os.fdopen(fd, 'wb') as f: write(f)
@@ -194,7 +197,7 @@ def write_cached(
     "Write a file of the cache, whole or not at all; a warning where that cannot be done"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, write)
+        write_whole(path, write)
     except OSError as e:
         failed = f"could not keep {path.name} in the cache {path.parent} ({e.strerror})"
         warnings.warn(f"{failed}: set FINALBN_CACHE to a folder with room", stacklevel=2)
