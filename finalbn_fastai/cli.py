@@ -323,7 +323,7 @@ def doctor():
          f"Cache: {cache_folder()}\nDevice: {p['device']}; torch {p['torch']}, fastai {p['fastai']}, "
          f"finalbn_fastai {p['finalbn_fastai']}, Python {p['python']}", soft_wrap=True)
 
-# %% ../nbs/09_cli.ipynb #cde4e7f8
+# %% ../nbs/09_cli.ipynb #d6f12e12
 def _print_images(images):
     "Print how imbalanced the images are, and what was left out"
     counts = images.counts()
@@ -336,7 +336,8 @@ def _print_comparison(c, files):
     from finalbn_fastai.comparison import as_shown
     for p in c.prevalences:
         _say(f"\nWhere {100*p:.3g} % of the images are {c.images.rare!r}", style='bold', markup=False)
-        _print_table(as_shown(c.at(p)).set_index('candidate'))
+        shown = as_shown(c.at(p)).rename(columns={'precision':'prec.'})
+        _print_table(shown.set_index('candidate'), labels=1)
     _say(f"Means over {c.settings['seeds']} splits, on test images; the difference is of F1, to the plain network, "
          "with its 95 % interval. Alarms and false alarms: of 1000 images.\n")
     for note in c.notes(): _say(note, markup=False)
