@@ -26,5 +26,7 @@ _names = dict(
     study=['Study', 'StudyError', 'Task', 'get_study', 'run_study'],
     digit_runs=['DIGITS'],
     leaf_runs=['LEAVES'],
+    own_runs=['own_images'],
+    comparison=['compare'],
     tables=['as_read', 'beside_paper', 'paper_table', 'results', 'show', 'summary'])
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=_names)

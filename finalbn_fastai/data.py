@@ -25,7 +25,7 @@ with needs('pooch'): import pooch
 
 # %% auto #0
 __all__ = ['SOURCES', 'data_folders', 'Source', 'FetchError', 'fetch', 'unpack', 'cache_folder', 'file_key', 'write_cached',
-           'locked', 'images_in', 'image_array', 'tensor_dls']
+           'locked', 'readable', 'images_in', 'image_array', 'tensor_dls']
 
 # %% ../nbs/02_data.ipynb #f67f3c5c
 def data_folders()->list: # Folders, the first that has the data wins; `FileNotFoundError` if the one named is none
@@ -220,8 +220,10 @@ def _whole(file):
     except Exception: return False
 
 # %% ../nbs/02_data.ipynb #a79e780f
-def _which_whole(images):
-    "For each image, whether it can be read; checked once, remembered in the cache"
+def readable(
+    images:list # `Path`s of files that exist
+)->list: # A bool each
+    "For each image, whether it can be read to its end; checked once, remembered in the cache"
     memo = cache_folder()/f'readable-{file_key(images)}.json'
     try: return json.loads(memo.read_text())
     except (OSError, ValueError): ok = _parallel(_whole, images)
@@ -239,7 +241,7 @@ def images_in(
     "All images that lie in `folders` and can be read to their end; what else lies there is named in a warning"
     files = [f for d in folders for f in d.iterdir() if f.is_file() and not f.name.startswith('.')]
     images = [f for f in files if f.suffix.lower() in ('.jpg','.jpeg','.png')]
-    good = [f for f,whole in zip(images, _which_whole(images)) if whole]
+    good = [f for f,whole in zip(images, readable(images)) if whole]
     bad = sorted(set(files)-set(good))
     if bad: _warn_unreadable(bad)
     return good

@@ -1,7 +1,8 @@
 "The `finalbn` command, as a user meets it"
-import shutil, signal, subprocess, sys, time
+import os, shutil, signal, subprocess, sys, time
 from pathlib import Path
-import pandas as pd, pytest
+import numpy as np, pandas as pd, pytest
+from PIL import Image
 
 
 def test_help_needs_no_torch(run):
@@ -150,3 +151,47 @@ def test_demo_finds_the_effect(run, tmp_path):
     assert '0.67' in done.stdout and '0.88' in done.stdout
     f1 = pd.read_csv(tmp_path/'demo.csv').pivot(index='seed', columns='final_bn', values='f1_minority')
     assert len(f1)==5 and (f1[True]-f1[False] > .2).all()
+
+
+def paint(folder, counts):
+    "Folders of grey squares, brighter from class to class, with a little noise"
+    rng = np.random.default_rng(0)
+    for i,(name,n) in enumerate(counts.items()):
+        (folder/name).mkdir(parents=True)
+        for k in range(n):
+            x = rng.normal(90+25*i, 20, (32,32,3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(x).save(folder/name/f'{k:03}.png')
+    return folder
+
+
+def test_compare(run, tmp_path):
+    "One sentence, a table and a report; another prevalence trains nothing, and a report is of one folder"
+    env = {**os.environ, 'FINALBN_CACHE': str(tmp_path/'cache')}
+    paint(tmp_path/'lamps', dict(off=70, on=15))
+    def compare(*args): return run('finalbn', 'compare', 'lamps', '--size', 32, '--epochs', 1, '--bs', 16, '--seeds', 2,
+                                   '--workers', 1, *args, cwd=tmp_path, env=env)
+    done = compare()
+    assert done.returncode==0, done.stderr
+    assert "Too few rare images to tell: 15 of 'on'" in ' '.join(done.stdout.split())
+    assert '17.65 %' in done.stdout and 'bn_learner(dls' in done.stdout
+    rows,table = sorted((tmp_path/'finalbn-compare').glob('*.csv'), key=lambda f: len(f.name))
+    before = rows.read_bytes()
+    report = rows.with_suffix('.html').read_text()
+    assert '--seeds 2' in report and 'finalbn compare lamps' in report
+    done = compare('--prevalence', .01)
+    assert done.returncode==0, done.stderr
+    assert 'Where 1 % of the images' in done.stdout and rows.read_bytes()==before
+    assert pd.read_csv(table).prevalence.min()==.01
+
+
+@pytest.mark.parametrize('args,words', [
+    (['nowhere'], 'nowhere is not there'),
+    (['lamps', '--prevalence', '2'], 'prevalence=2.0'),
+])
+def test_compare_refuses_in_one_line(run, tmp_path, args, words):
+    "Exit code 2, one line, nothing written but the cache"
+    paint(tmp_path/'lamps', dict(off=20, on=10))
+    env = {**os.environ, 'FINALBN_CACHE': str(tmp_path/'cache')}
+    done = run('finalbn', 'compare', *args, cwd=tmp_path, env=env)
+    assert done.returncode==2 and words in done.stderr and done.stderr.count('\n')==1, done.stderr
+    assert {f.name for f in tmp_path.iterdir()}<={'lamps', 'cache'}
