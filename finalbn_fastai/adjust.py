@@ -10,9 +10,9 @@ from torch import nn
 from fastcore.basics import noop
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
-from .checks import class_counts, class_frequencies, log_prior
+from .checks import class_counts, class_frequencies, class_indices, log_prior
 from .head import final_bn, last_layer
-from .metrics import class_indices, temperature
+from .metrics import temperature
 from .thresholds import margin, prevalence_threshold
 
 # %% auto #0

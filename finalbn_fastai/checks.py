@@ -4,21 +4,25 @@
 
 # %% ../nbs/00_checks.ipynb #eda2fd4e
 from __future__ import annotations
-import math, random
+import math
+from bisect import bisect_left
 from numbers import Number
 from pathlib import Path
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
+from scipy.stats import hypergeom
 from torch import nn
 from torch.utils import data as torch_data
+from fastai.data.core import TfmdLists
 from fastai.data.load import DataLoader
+from fastai.data.transforms import Categorize, CategoryMap, ColReader
 from fastai.torch_core import no_random
 
 # %% auto #0
 __all__ = ['PLAIN_SAMPLERS', 'plain_loader', 'peek', 'check_batches', 'check_targets', 'check_labels', 'check_images',
-           'item_labels', 'check_classes', 'some_labels', 'class_names', 'missing_classes', 'rare_in_batches',
-           'is_weighted', 'whole_set', 'class_counts', 'log_prior', 'class_frequencies', 'check_switches',
-           'check_momentum', 'check_prior', 'check_needs_bn', 'one_switch', 'as_sizes', 'check_dls', 'check_arch',
-           'check_n_out', 'check_weights']
+           'item_labels', 'class_indices', 'class_names', 'train_classes', 'check_classes', 'missing_classes',
+           'p_without', 'bs_for_rare', 'rare_in_batches', 'is_weighted', 'whole_set', 'class_counts', 'log_prior',
+           'class_frequencies', 'check_switches', 'check_momentum', 'check_prior', 'check_needs_bn', 'one_switch',
+           'as_sizes', 'check_dls', 'check_arch', 'check_n_out', 'check_weights']
 
 # %% ../nbs/00_checks.ipynb #679c6bce
 def plain_loader(
@@ -111,44 +115,78 @@ def item_labels(
     if hasattr(ds, 'ys'): return ds.ys.values[:, 0] if ds.ys.shape[1] else None
     return getattr(ds, 'targets', None)
 
+# %% ../nbs/00_checks.ipynb #97b48586
+def _column(tl, transforms):
+    "The column of a `DataFrame` that `transforms` take from the items `tl` as it is, or `None`"
+    if len(transforms)!=1 or not isinstance(transforms[0], ColReader) or not isinstance(tl.items, pd.DataFrame): return
+    reader,(col,*more) = transforms[0],transforms[0].cols
+    if more or reader.pref or reader.suff or reader.label_delim is not None or col not in tl.items.columns: return
+    return tl.items[col].tolist()
+
+def _names(tl, transforms):
+    "What `transforms` make of each of the items `tl`"
+    column = _column(tl, transforms)
+    if column is not None: return column
+    def name(o):
+        for f in transforms: o = f(o, split_idx=tl.tfms.split_idx)
+        return o
+    if not hasattr(tl.items, 'iloc'): return [name(o) for o in tl.items]
+    return [name(tl.items.iloc[i]) for i in range(len(tl))]
+
+def _numbers(tl):
+    "The labels of the fastai items `tl` as integers, each name looked up without making a tensor of it"
+    transforms = list(tl.tfms.fs)
+    if not transforms or type(transforms[-1]) is not Categorize: return list(tl)
+    return list(transforms[-1].vocab.map_objs(_names(tl, transforms[:-1])))
+
+# %% ../nbs/00_checks.ipynb #66fddbd1
+def class_indices(
+    ds # Data set of a fastai or a PyTorch loader
+)->torch.Tensor|None: # `(N,)` integers
+    "The class of each item of a data set, read without opening the items; `None` where that cannot be done"
+    labels = item_labels(ds)
+    if labels is None: return
+    if len(labels)==0: return torch.zeros(0, dtype=torch.long)
+    try: classes = torch.as_tensor(_numbers(labels) if isinstance(labels, TfmdLists) else labels)
+    except (TypeError, ValueError): return
+    except KeyError as e:
+        raise ValueError(f"{e.args[0]!r} is no class of the training set: every class needs items there; look at the "
+                         "split") from None
+    if classes.is_floating_point() or classes.numel()!=len(labels): return
+    return classes.flatten().long().cpu()
+
+# %% ../nbs/00_checks.ipynb #be03db81
+def class_names(
+    dls # `DataLoaders` of a single-label classification problem
+)->list: # One name a class, in the order of the integers; the integers themselves where there is no vocabulary
+    "The classes of `dls` by name"
+    vocab = getattr(dls, 'vocab', None)
+    if isinstance(vocab, (list,tuple)) and len(vocab) and isinstance(vocab[-1], CategoryMap): vocab = vocab[-1]
+    if vocab is not None: return list(vocab)
+    known = [class_indices(dl.dataset) for dl in dls.loaders]
+    return list(range(1+max([int(y.max()) for y in known if y is not None and len(y)], default=1)))
+
+def train_classes(
+    dls # `DataLoaders` of a single-label classification problem
+)->torch.Tensor: # `(N,)` integers
+    "The class of each training item; a `ValueError` where they cannot be read without opening the items"
+    y = class_indices(dls.train_ds)
+    if y is not None: return y
+    raise ValueError("the labels of this training set cannot be read: give the data set a list `targets` of the "
+                     "classes, one integer an item (for one class fastai's F1Score(pos_label=...) needs none)")
+
+# %% ../nbs/00_checks.ipynb #984c4fc5
 def check_classes(
     dls # `DataLoaders` with a training set
 ):
     "A `ValueError` unless the vocabulary and the training set have two classes at least"
     vocab = getattr(dls, 'vocab', None)
-    labels = item_labels(getattr(dls, 'train_ds', None))
-    if vocab is not None and len(vocab)==1: seen = {vocab[0]}
-    elif labels is None or len(labels)==0: return
-    else:
-        seen = set()
-        for i in random.Random(0).sample(range(len(labels)), len(labels)):
-            seen.add(int(labels[i]))
-            if len(seen)>1: return
-    raise ValueError(f"the training set holds a single class ({seen.pop()}): "
+    y = class_indices(getattr(dls, 'train_ds', None))
+    if vocab is not None and len(vocab)==1: only = vocab[0]
+    elif y is None or not len(y) or y.min()!=y.max(): return
+    else: only = int(y[0])
+    raise ValueError(f"the training set holds a single class ({only}): "
                      "a classifier needs two or more; look at the labels and the split")
-
-# %% ../nbs/00_checks.ipynb #85a36896
-def some_labels(
-    ds, # Data set of a fastai or a PyTorch loader
-    most:int=10_000, # Look at so many of them, drawn at random, where there are more
-)->torch.Tensor|None: # `(N,)` integers; `None` where they cannot be read without opening the items
-    "The integer labels of a data set, or a sample of them: fastai takes a minute to make a million"
-    labels = item_labels(ds)
-    if labels is None: return None
-    n = len(labels)
-    looked_at = range(n) if n<=most else random.Random(0).sample(range(n), most)
-    try: return torch.tensor([int(labels[i]) for i in looked_at], dtype=torch.long)
-    except (TypeError, ValueError, RuntimeError): return None
-    except KeyError as e: raise ValueError(f"{e.args[0]}: every class needs items there; look at the split") from None
-
-def class_names(
-    dls, # `DataLoaders`
-    n:int, # Classes
-)->list: # `n` names
-    "The names of the classes, from the vocabulary; numbers where it has others"
-    vocab = list(getattr(dls, 'vocab', None) or [])
-    if vocab and hasattr(vocab[-1], '__len__') and not isinstance(vocab[-1], str): vocab = list(vocab[-1])
-    return vocab if len(vocab)==n else list(range(n))
 
 # %% ../nbs/00_checks.ipynb #1366c501
 def _named(names, which):
@@ -169,19 +207,34 @@ def missing_classes(
         if absent: lines.append(f"no item of class {_named(names, absent)} in the {what}; look at the split")
     return lines
 
+def p_without(
+    n_rare:int, # Items of the rare class in the training set
+    n:int, # Items of all classes
+    bs:int, # Items in a batch
+)->float: # 0 to 1
+    "The probability that a batch, drawn without replacement, holds no item of the rare class (hypergeometric)"
+    return float(hypergeom.pmf(0, n, n_rare, min(bs, n)))
+
+def bs_for_rare(
+    n_rare:int, # As for `p_without`
+    n:int, # The same
+)->int: # Items in a batch
+    "The smallest batch of which more than half hold an item of the rare class"
+    return bisect_left(range(n), True, key=lambda bs: p_without(n_rare, n, bs)<.5)
+
 def rare_in_batches(
-    y, # `(N,)` labels of the training set, or of a sample of it
+    y, # `(N,)` labels of the training set
     bs:int, # Items a batch
     names:list, # Of the classes
 )->str|None: # A line of text, `None` where most batches hold the rarest class
     "How many batches hold no item of the rarest class, if most do, and the size at which fewer than half do"
-    count = y.bincount(minlength=len(names))
-    share = count[count>0].min().item()/len(y)
-    without = (1-share)**bs
+    count,n = y.bincount(minlength=len(names)),len(y)
+    n_rare = count[count>0].min().item()
+    without = p_without(n_rare, n, bs)
     if without<.5: return None
-    rarest = names[(count==count[count>0].min()).nonzero()[0].item()]
-    enough = math.floor(math.log(.5)/math.log(1-share))+1
-    return (f"{without:.0%} of the batches of {bs} hold no item of the rarest class, {rarest!r} ({share:.2%} of the "
+    rarest = names[count.tolist().index(n_rare)]
+    enough = bs_for_rare(n_rare, n)
+    return (f"{without:.0%} of the batches of {bs} hold no item of the rarest class, {rarest!r} ({n_rare/n:.2%} of the "
             f"training set), so their statistics know nothing of it: from batches of {enough} on, fewer than half do")
 
 # %% ../nbs/00_checks.ipynb #75e820c8
@@ -243,8 +296,8 @@ def _in_order(prior, vocab, classes, name):
 
 def _trained_on(learn, n):
     "How many items of each class the training set of `learn` has"
-    labels = item_labels(learn.dls.train.dataset)
-    if labels is not None: return class_counts(torch.tensor([int(o) for o in labels], dtype=torch.long), n)
+    y = class_indices(learn.dls.train.dataset)
+    if y is not None: return class_counts(y, n)
     raise ValueError("the labels of this data set cannot be read without its items: give their frequencies as a list, "
                      "or give them to `start_beta(learn.model, frequencies)`")
 

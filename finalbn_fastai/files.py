@@ -39,7 +39,7 @@ def write_whole(
     path, # A file; its folder exists
     write, # Function that writes the content to a binary file that is open
 ):
-    "Let `write` fill a new file beside `path`, and give it that name once it is on the disk; until then the old one stays"
+    "Let `write` fill a new file beside `path`, which gets that name once it is on the disk; until then the old stays"
     path = Path(path)
     _clear_up(path)
     new = path.with_name(f'.{path.name}.{uuid4().hex[:12]}.new')

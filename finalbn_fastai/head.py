@@ -27,8 +27,8 @@ from fastai.torch_core import apply_init, no_random, params, to_device, trainabl
 from fastai.vision.learner import create_head, vision_learner
 from .checks import as_sizes, check_arch, check_batches, check_classes, check_dls, check_images
 from .checks import check_labels, check_momentum, check_n_out, check_needs_bn, check_prior, check_switches
-from .checks import check_targets, check_weights, class_frequencies, class_names, is_weighted, log_prior
-from .checks import missing_classes, one_switch, peek, rare_in_batches, some_labels, whole_set
+from .checks import check_targets, check_weights, class_frequencies, class_indices, class_names
+from .checks import is_weighted, log_prior, missing_classes, one_switch, peek, rare_in_batches, whole_set
 
 # %% auto #0
 __all__ = ['PARTS_OF_BN', 'WORKING', 'PartialBatchNorm1d', 'new_final_bn', 'bn_head', 'final_bn', 'check_final_bn',
@@ -245,19 +245,14 @@ def _say(learn, line):
     "Print `line` in the training output, where there is one"
     if line is not None and learn.logger is not noop: print(line)
 
-def _labels_of(dl):
-    "The labels of a loader's data set, and whether these are all; `(None,False)` where they cannot be read"
-    y = some_labels(dl.dataset)
-    return y,y is not None and len(y)==len(dl.dataset)
-
 def _about_data(learn, bn):
     "Lines about classes that are missing, or missing in most batches; a `ValueError` for labels without a score"
-    dl,labels = learn.dls.train,[_labels_of(dl) for dl in learn.dls.loaders[:2]]
-    train,names = labels[0][0],class_names(learn.dls, max(bn.num_features, 2))
+    dl,names = learn.dls.train,class_names(learn.dls)
+    train,valid = [class_indices(dl.dataset) for dl in learn.dls.loaders[:2]]+[None]*(len(learn.dls.loaders)<2)
     if train is None or not len(train): return []
     check_labels(train, bn.num_features)
-    train_set,valid_set = [y if whole else None for y,whole in labels+[(None,False)]][:2]
-    lines = missing_classes(train_set, valid_set, names)
+    if len(names)<bn.num_features: names = list(range(bn.num_features))
+    lines = missing_classes(train, valid, names)
     bs = getattr(dl, 'bs', getattr(dl, 'batch_size', None))
     if bs and not is_weighted(dl): lines.append(rare_in_batches(train, bs, names))
     return [f"final BN: {line}" for line in lines if line is not None]

@@ -10,16 +10,14 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from sklearn.metrics import precision_recall_curve, precision_recall_fscore_support, roc_curve
 import torch
 from torch.nn.functional import cross_entropy
-from fastai.data.core import TfmdLists
-from fastai.data.transforms import Categorize, CategoryMap, ColReader
 from fastai.metrics import F1Score
-from .checks import item_labels
+from .checks import class_names, train_classes
 from .extras import needs
 
 # %% auto #0
-__all__ = ['class_scores', 'probability_scores', 'minority', 'class_indices', 'class_names', 'train_classes', 'rare_class',
-           'minority_f1', 'class_f1', 'probabilities', 'class_roles', 'score_run', 'youden_threshold',
-           'reset_threshold', 'temperature', 'calibration_scores', 'curve_text', 'epoch_scores']
+__all__ = ['class_scores', 'probability_scores', 'minority', 'rare_class', 'minority_f1', 'class_f1', 'probabilities',
+           'class_roles', 'score_run', 'youden_threshold', 'reset_threshold', 'temperature', 'calibration_scores',
+           'curve_text', 'epoch_scores']
 
 # %% ../nbs/01_metrics.ipynb #2ca0a3f5
 def class_scores(
@@ -63,64 +61,7 @@ def minority(
                          "name the class you care about yourself")
     return counts.index[-1]
 
-# %% ../nbs/01_metrics.ipynb #1ff04c10
-def _column(tl, transforms):
-    "The column of a `DataFrame` that `transforms` take from the items `tl` as it is, or `None`"
-    if len(transforms)!=1 or not isinstance(transforms[0], ColReader) or not isinstance(tl.items, pd.DataFrame): return
-    reader,(col,*more) = transforms[0],transforms[0].cols
-    if more or reader.pref or reader.suff or reader.label_delim is not None or col not in tl.items.columns: return
-    return tl.items[col].tolist()
-
-def _names(tl, transforms):
-    "What `transforms` make of each of the items `tl`"
-    column = _column(tl, transforms)
-    if column is not None: return column
-    def name(o):
-        for f in transforms: o = f(o, split_idx=tl.tfms.split_idx)
-        return o
-    if not hasattr(tl.items, 'iloc'): return [name(o) for o in tl.items]
-    return [name(tl.items.iloc[i]) for i in range(len(tl))]
-
-def _numbers(tl):
-    "The labels of the fastai items `tl` as integers, each name looked up without making a tensor of it"
-    transforms = list(tl.tfms.fs)
-    if not transforms or type(transforms[-1]) is not Categorize: return list(tl)
-    return list(transforms[-1].vocab.map_objs(_names(tl, transforms[:-1])))
-
-# %% ../nbs/01_metrics.ipynb #997bf7ae
-def class_indices(
-    ds # Data set of a fastai or a PyTorch loader
-)->torch.Tensor|None: # `(N,)` integers
-    "The class of each item of a data set, read without opening the items; `None` where that cannot be done"
-    labels = item_labels(ds)
-    if labels is None: return
-    if len(labels)==0: return torch.zeros(0, dtype=torch.long)
-    try: classes = torch.as_tensor(_numbers(labels) if isinstance(labels, TfmdLists) else labels)
-    except (TypeError, ValueError): return
-    if classes.is_floating_point() or classes.numel()!=len(labels): return
-    return classes.flatten().long().cpu()
-
-# %% ../nbs/01_metrics.ipynb #a1741f94
-def class_names(
-    dls # `DataLoaders` of a single-label classification problem
-)->list: # One name a class, in the order of the integers; the integers themselves where there is no vocabulary
-    "The classes of `dls` by name"
-    vocab = getattr(dls, 'vocab', None)
-    if isinstance(vocab, (list,tuple)) and len(vocab) and isinstance(vocab[-1], CategoryMap): vocab = vocab[-1]
-    if vocab is not None: return list(vocab)
-    known = [class_indices(dl.dataset) for dl in dls.loaders]
-    return list(range(1+max([int(y.max()) for y in known if y is not None and len(y)], default=1)))
-
 # %% ../nbs/01_metrics.ipynb #72a3c49e
-def train_classes(
-    dls # `DataLoaders` of a single-label classification problem
-)->torch.Tensor: # `(N,)` integers
-    "The class of each training item; a `ValueError` where they cannot be read without opening the items"
-    y = class_indices(dls.train_ds)
-    if y is not None: return y
-    raise ValueError("the labels of this training set cannot be read: give the data set a list `targets` of the "
-                     "classes, one integer an item (for one class fastai's F1Score(pos_label=...) needs none)")
-
 def rare_class(
     dls, # `DataLoaders` of a single-label classification problem
     rare=None, # The class, by name or index; the rarest of the training set if `None`

@@ -25,8 +25,9 @@ from fastai.vision.data import ImageBlock
 from .data import cache_folder, file_key, image_array, locked, readable, tensor_dls, write_cached
 from .features import extract, read_arrays, weights_hash
 from .flat_runs import flat_classifier
-from .head import bn_learner, item_labels
+from .head import bn_learner
 from .leaf_runs import trial_head
+from .checks import class_indices
 from .metrics import class_scores
 from .networks import body_of, find_architecture
 from .replicas import replica_learner
@@ -194,7 +195,7 @@ def _from_dls(dls):
     if not items or not all(isinstance(o, (str,Path)) for o in items):
         raise ValueError("these DataLoaders are not made from files: give the folder, or a CSV file with names and "
                          "labels")
-    labels = [dls.vocab[int(o)] for o in chain(*map(item_labels, parts))]
+    labels = [dls.vocab[int(o)] for o in chain(*map(class_indices, parts))]
     return list(map(Path, items)),list(map(str, labels))
 
 # %% ../nbs/07d_own_runs.ipynb #9c084559

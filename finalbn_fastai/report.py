@@ -4,16 +4,15 @@
 
 # %% ../nbs/01e_report.ipynb #4cf76a8a
 from __future__ import annotations
-from bisect import bisect_left
 from html import escape
 from math import ceil
 from pathlib import Path
-import fastai.callback.progress  # noqa: F401 (gives a Learner its no_bar)
 import numpy as np, pandas as pd, torch
-from scipy.stats import binomtest, bootstrap, hypergeom
+from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import average_precision_score, roc_auc_score
 from fastcore.basics import noop
 from fastcore.meta import delegates
+from fastai.callback.progress import ProgressCallback
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import TrainTestSplitter, get_image_files, parent_label
@@ -21,28 +20,12 @@ from fastai.learner import Learner
 from fastai.vision.augment import Resize
 from fastai.vision.core import PILImage
 from fastai.vision.data import ImageBlock, ImageDataLoaders
-from .metrics import class_indices, class_names, probabilities, rare_class, train_classes
+from .checks import bs_for_rare, class_indices, class_names, is_weighted, p_without, train_classes
+from .metrics import probabilities, rare_class
 
 # %% auto #0
-__all__ = ['SCORES', 'p_without', 'bs_for_rare', 'ImbalanceReport', 'imbalance_report', 'class_weights', 'stratified',
-           'stratified_dls', 'share_interval', 'f1_interval', 'ranking_interval', 'ClassReport', 'labelled_scores',
-           'class_report']
-
-# %% ../nbs/01e_report.ipynb #cb3ce876
-def p_without(
-    n_rare:int, # Items of the rare class in the training set
-    n:int, # Items of all classes
-    bs:int, # Items in a batch
-)->float: # 0 to 1
-    "The probability that a batch, drawn without replacement, holds no item of the rare class (hypergeometric)"
-    return float(hypergeom.pmf(0, n, n_rare, min(bs, n)))
-
-def bs_for_rare(
-    n_rare:int, # As for `p_without`
-    n:int, # The same
-)->int: # Items in a batch
-    "The smallest batch of which more than half hold an item of the rare class"
-    return bisect_left(range(n), True, key=lambda bs: p_without(n_rare, n, bs)<.5)
+__all__ = ['SCORES', 'ImbalanceReport', 'imbalance_report', 'class_weights', 'stratified', 'stratified_dls', 'share_interval',
+           'f1_interval', 'ranking_interval', 'ClassReport', 'labelled_scores', 'class_report']
 
 # %% ../nbs/01e_report.ipynb #5ec1f63f
 class ImbalanceReport(pd.DataFrame):
@@ -82,12 +65,10 @@ def _lopsided(rare, o, share):
     yield (f"{o.valid:.0f} of {rare!r} in validation, where a stratified split has {fair}: use `stratified_dls(path)`, "
            "or `stratified(...)` as the splitter of a `DataBlock`.")
 
-def _is_weighted(dl): return hasattr(dl, 'wgts') or hasattr(getattr(dl, 'sampler', None), 'weights')
-
 def _batches(rare, o, n, dl):
     "A line where most batches hold no item of the rare class, and are drawn as they come"
     bs = getattr(dl, 'bs', None) or getattr(dl, 'batch_size', None)
-    if not o.train or not bs or _is_weighted(dl) or (p := p_without(int(o.train), n, bs))<.5: return
+    if not o.train or not bs or is_weighted(dl) or (p := p_without(int(o.train), n, bs))<.5: return
     yield (f"{p:.0%} of the batches of {bs} hold none of {rare!r}: with bs={bs_for_rare(int(o.train), n)} "
            "fewer than half do, or use `dls.weighted_dataloaders`.")
 
@@ -260,7 +241,8 @@ def labelled_scores(
     dl=None, # `DataLoader` of labelled images; `learn.dls.valid` if `None`
 )->tuple: # `(N,n)` scores in double precision, and `(N,)` classes
     "The scores of `learn` before softmax or sigmoid, and the classes; a `ValueError` for NaN or no class"
-    with learn.no_bar(): z,y = learn.get_preds(dl=learn.dls.valid if dl is None else dl, act=noop)
+    dl = learn.dls.valid if dl is None else dl
+    with learn.removed_cbs(learn._grab_cbs(ProgressCallback)): z,y = learn.get_preds(dl=dl, act=noop)
     if not isinstance(y, torch.Tensor) or not len(z):
         raise ValueError("there is no image with a class here: give labelled ones, such as "
                          "`learn.dls.test_dl(items, with_labels=True)`")

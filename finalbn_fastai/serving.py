@@ -26,7 +26,8 @@ from fastai.vision.learner import create_timm_model, create_vision_model
 from . import __version__
 from .extras import needs
 from .head import PartialBatchNorm1d, final_bn, fold_final_bn
-from .metrics import class_indices, class_names, probabilities, rare_class
+from .checks import class_indices, class_names
+from .metrics import probabilities, rare_class
 from .networks import ARCHITECTURES
 from .report import class_report
 
