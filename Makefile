@@ -49,8 +49,9 @@ test: lint html ## every test: the linters, beside the code, the command line, t
 	nbdev_test --n_workers 2 --flags "slow offline $(if $(FINALBN_DATA),data)"
 	pytest -n 2 --dist loadfile
 
-export: $(READY) readme ## after editing a notebook: export the library, clean the notebooks, write the README
+export: $(READY) readme ## after editing a notebook: export the library and its stub, clean the notebooks, write the README
 	nbdev_export
+	@python -c 'from finalbn_fastai.book import write_stub; write_stub()'
 	nbdev_clean
 
 readme: $(READY)

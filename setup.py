@@ -1,4 +1,5 @@
 "Package data for setuptools, from the one place that holds it: settings.ini"
+import re
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import find_packages, setup
@@ -9,6 +10,24 @@ config = ConfigParser(delimiters=['='])
 config.read(here/'settings.ini', encoding='utf-8')
 cfg = config['DEFAULT']
 lib = cfg['lib_name']
+
+
+def absolute(path):
+    "Where a file of the repository is on the network: a notebook as a page of the book, any other in the repository"
+    if path.endswith('.ipynb'): return f"{cfg['doc_host']}{cfg['doc_baseurl']}/{path.removesuffix('.ipynb')}.html"
+    kind = 'raw' if path.endswith(('.png', '.svg', '.jpg', '.gif')) else 'blob'
+    return f"{cfg['git_url']}/{kind}/{cfg['branch']}/{path}"
+
+
+def absolute_links(text):
+    "The README as PyPI shows it: links and images, in Markdown and in HTML, that work anywhere"
+    relative = r"""(\]\(|(?:href|src)=["'])(?![a-z]+:|#)([^)"'#\s]+)"""
+    return re.sub(relative, lambda m: m[1]+absolute(m[2]), text)
+
+
+def asked(*kinds):
+    "What these kinds of users need: lists of settings.ini, one after the other"
+    return ' '.join(cfg[f'{k}_requirements'] for k in kinds).split()
 
 
 class build_library(build_py):
@@ -22,23 +41,26 @@ setup(
     name=lib,
     version=cfg['version'],
     description=cfg['description'],
-    long_description=(here/'README.md').read_text(encoding='utf-8'),
+    long_description=absolute_links((here/'README.md').read_text(encoding='utf-8')),
     long_description_content_type='text/markdown',
     author=cfg['author'],
     author_email=cfg['author_email'],
     license='Apache-2.0',
     keywords=cfg['keywords'],
     packages=find_packages(include=[lib, f'{lib}.*'], exclude=[f'{lib}.benchmarks', f'{lib}.benchmarks.*']),
-    package_data={lib: ['*.csv']},
+    package_data={lib: ['*.csv', '*.pyi', 'py.typed']},
     cmdclass={'build_py': build_library},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
-    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev', 'offline', 'cluster')},
+    extras_require=dict(book=asked('book'), cluster=asked('book', 'cluster'), offline=asked('offline'),
+                        dev=asked('book', 'dev')),
     entry_points={'console_scripts': cfg['console_scripts'].split()},
     classifiers=[
         'Development Status :: 3 - Alpha',
         'Intended Audience :: ' + cfg['audience'],
         'Programming Language :: Python :: 3',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Typing :: Typed',
     ],
+    project_urls={'Book': cfg['doc_host']+cfg['doc_baseurl'], 'Source': cfg['git_url']},
 )

@@ -10,8 +10,8 @@ from torch import nn
 from fastcore.basics import noop
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
-from .head import class_counts, class_frequencies, final_bn, item_labels, last_layer, log_prior
-from .metrics import temperature
+from .head import class_counts, class_frequencies, final_bn, last_layer, log_prior
+from .metrics import class_indices, temperature
 from .thresholds import margin, prevalence_threshold
 
 # %% auto #0
@@ -287,8 +287,8 @@ class LogitAdjustedLoss(CrossEntropyLossFlat):
         **kwargs # `tau` and more of `CrossEntropyLossFlat`
     ):
         "The loss for the class frequencies of a training set"
-        labels = item_labels(dls.train_ds)
-        if labels is None:
+        y = class_indices(dls.train_ds)
+        if y is None:
             raise ValueError("the labels of this training set cannot be read: give their frequencies as a list, "
                              "LogitAdjustedLoss([1000, 10])")
-        return cls(class_counts(torch.as_tensor([int(o) for o in labels]), dls.c), **kwargs)
+        return cls(class_counts(y, dls.c), **kwargs)

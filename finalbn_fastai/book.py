@@ -4,11 +4,13 @@
 
 # %% ../nbs/40_book.ipynb #6c43c9b3
 from __future__ import annotations
-import re
+import inspect, re
+from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 
 # %% auto #0
-__all__ = ['read_notebook', 'readme']
+__all__ = ['read_notebook', 'readme', 'face_stub', 'write_stub']
 
 # %% ../nbs/40_book.ipynb #d07cbb0d
 _tags = {'hide':'remove-cell', 'hide_input':'remove-input', 'hide_output':'remove-output', 'fold':'hide-input'}
@@ -85,5 +87,64 @@ def readme(
     text = '\n\n'.join(filter(None, map(_cell_md, cells))) + '\n'
     text = re.sub(r'\]\((?!https?:)([\w./-]+\.ipynb)', rf']({nb.parent.name}/\1', text)
     text = f"<!-- Made from {nb.as_posix()} by `make readme`: edit there. -->\n\n{text}"
+    Path(dest).write_text(text, encoding='utf-8')
+    return text
+
+# %% ../nbs/40_book.ipynb #d604a782
+class _Word:
+    "Text that a signature shows as it stands"
+    def __init__(self, text): self.text = text
+    def __repr__(self): return self.text
+
+def _in_stub(p):
+    "A parameter as a stub has it: types as words, a default that is no plain value as `...`"
+    plain = p.default is p.empty or isinstance(p.default, (bool, int, float, str, tuple, type(None)))
+    said = isinstance(p.annotation, str)
+    return p.replace(annotation=_Word(p.annotation.replace(' ', '')) if said else p.empty,
+                     default=p.default if plain else _Word('...'))
+
+def _stub_def(name, f):
+    "The definition of a function in a stub: its signature and its docstring"
+    sig = inspect.signature(f)
+    sig = sig.replace(parameters=[_in_stub(p) for p in sig.parameters.values()],
+                      return_annotation=_Word(sig.return_annotation))
+    head = fill(f'def {name}{sig}:', 120, subsequent_indent=' '*len(f'def {name}('), break_long_words=False)
+    return f'{head}\n    """{f.__doc__}"""\n    ...'
+
+def _import_line(word, o):
+    "How a stub imports what an annotation calls `word`"
+    if inspect.ismodule(o): return f'import {o.__name__} as {word}'
+    return f'from {o.__module__} import {word}'
+
+def _type_imports(f):
+    "The imports that the annotations of a function need"
+    known = vars(import_module(f.__module__))
+    words = re.findall(r'[A-Za-z_]\w*', ' '.join(map(str, f.__annotations__.values())))
+    return {_import_line(w, known[w]) for w in words if w in known}
+
+def _takes_over(o): return '__signature__' in getattr(o, '__dict__', {}) and not isinstance(o, type)
+
+# %% ../nbs/40_book.ipynb #f00997e8
+def face_stub(
+    names:dict # Names that the package offers, by module
+)->str: # A stub
+    "The package's face as editors and type checkers read it"
+    modules = {m:import_module(f'finalbn_fastai.{m}') for m in names}
+    offered = {n:(m,getattr(modules[m], n)) for m,found in names.items() for n in found}
+    whole = {n:o for n,(_,o) in offered.items() if _takes_over(o)}
+    types = set().union(*map(_type_imports, whole.values()))
+    lines = [f'from .{m} import {n} as {n}' for n,(m,_) in offered.items() if n not in whole]
+    defs = [_stub_def(n, f) for n,f in whole.items()]
+    public = fill(f'__all__ = {sorted(offered)}', 120, subsequent_indent=' '*11)
+    return '\n'.join(["# Made by `make export`: edit `_names` in nbs/41_package.ipynb", *sorted(types), *lines, '',
+                      '__version__: str', public, '', *defs, ''])
+
+# %% ../nbs/40_book.ipynb #33c2e6c1
+def write_stub(
+    dest:str='finalbn_fastai/__init__.pyi' # The file to write
+)->str: # What was written
+    "Write the stub of the package's face"
+    from finalbn_fastai import _names
+    text = face_stub(_names)
     Path(dest).write_text(text, encoding='utf-8')
     return text

@@ -13,8 +13,10 @@ from functools import lru_cache, wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
-import typer
-from typer import Option
+from .extras import needs
+with needs('typer'):
+    import typer
+    from typer import Option
 
 # %% ../nbs/09_cli.ipynb #614d547d
 _about = "The final batch normalization layer under extreme class imbalance: run the book's experiments."

@@ -12,13 +12,15 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from zipfile import ZipFile
-import numpy as np, pooch, requests, torch
+import numpy as np, requests, torch
 from filelock import FileLock
 from PIL import Image
 from torch.utils.data import TensorDataset
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.external import fastai_path
 from fastcore.basics import first, noop
+from .extras import needs
+with needs('pooch'): import pooch
 
 # %% auto #0
 __all__ = ['SOURCES', 'data_folders', 'Source', 'FetchError', 'fetch', 'unpack', 'cache_folder', 'file_key', 'write_cached',

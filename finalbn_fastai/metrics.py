@@ -8,15 +8,18 @@ import numpy as np, pandas as pd
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from sklearn.metrics import precision_recall_curve, precision_recall_fscore_support, roc_curve
-from torchmetrics.functional.classification import binary_calibration_error
 import torch
 from torch.nn.functional import cross_entropy
+from fastai.data.core import TfmdLists
+from fastai.data.transforms import Categorize, CategoryMap, ColReader
 from fastai.metrics import F1Score
+from .extras import needs
 from .head import item_labels
 
 # %% auto #0
-__all__ = ['class_scores', 'probability_scores', 'minority', 'minority_f1', 'probabilities', 'class_roles', 'score_run',
-           'youden_threshold', 'reset_threshold', 'temperature', 'calibration_scores', 'curve_text', 'epoch_scores']
+__all__ = ['class_scores', 'probability_scores', 'minority', 'class_indices', 'class_names', 'train_classes', 'rare_class',
+           'minority_f1', 'class_f1', 'probabilities', 'class_roles', 'score_run', 'youden_threshold',
+           'reset_threshold', 'temperature', 'calibration_scores', 'curve_text', 'epoch_scores']
 
 # %% ../nbs/01_metrics.ipynb #2ca0a3f5
 def class_scores(
@@ -37,6 +40,7 @@ def probability_scores(
     n_bins:int=15, # Bins of the calibration error
 )->dict: # roc_auc, pr_auc, best_f1, best_threshold, log_loss (nats), ece (0 to 1); NaN where one class is missing
     "Threshold-free scores and calibration (scikit-learn; torchmetrics for the calibration error, Guo et al. 2017)"
+    with needs('torchmetrics'): from torchmetrics.functional.classification import binary_calibration_error
     t,p = np.asarray(targs).astype(int),np.asarray(probs, dtype=float)
     both_classes = len(np.unique(t))>1
     roc_auc = roc_auc_score(t, p) if both_classes else np.nan
@@ -59,19 +63,100 @@ def minority(
                          "name the class you care about yourself")
     return counts.index[-1]
 
-# %% ../nbs/01_metrics.ipynb #a0bd2441
-def minority_f1(
+# %% ../nbs/01_metrics.ipynb #1ff04c10
+def _column(tl, transforms):
+    "The column of a `DataFrame` that `transforms` take from the items `tl` as it is, or `None`"
+    if len(transforms)!=1 or not isinstance(transforms[0], ColReader) or not isinstance(tl.items, pd.DataFrame): return
+    reader,(col,*more) = transforms[0],transforms[0].cols
+    if more or reader.pref or reader.suff or reader.label_delim is not None or col not in tl.items.columns: return
+    return tl.items[col].tolist()
+
+def _names(tl, transforms):
+    "What `transforms` make of each of the items `tl`"
+    column = _column(tl, transforms)
+    if column is not None: return column
+    def name(o):
+        for f in transforms: o = f(o, split_idx=tl.tfms.split_idx)
+        return o
+    if not hasattr(tl.items, 'iloc'): return [name(o) for o in tl.items]
+    return [name(tl.items.iloc[i]) for i in range(len(tl))]
+
+def _numbers(tl):
+    "The labels of the fastai items `tl` as integers, each name looked up without making a tensor of it"
+    transforms = list(tl.tfms.fs)
+    if not transforms or type(transforms[-1]) is not Categorize: return list(tl)
+    return list(transforms[-1].vocab.map_objs(_names(tl, transforms[:-1])))
+
+# %% ../nbs/01_metrics.ipynb #997bf7ae
+def class_indices(
+    ds # Data set of a fastai or a PyTorch loader
+)->torch.Tensor|None: # `(N,)` integers
+    "The class of each item of a data set, read without opening the items; `None` where that cannot be done"
+    labels = item_labels(ds)
+    if labels is None: return
+    if len(labels)==0: return torch.zeros(0, dtype=torch.long)
+    try: classes = torch.as_tensor(_numbers(labels) if isinstance(labels, TfmdLists) else labels)
+    except (TypeError, ValueError): return
+    if classes.is_floating_point() or classes.numel()!=len(labels): return
+    return classes.flatten().long().cpu()
+
+# %% ../nbs/01_metrics.ipynb #a1741f94
+def class_names(
     dls # `DataLoaders` of a single-label classification problem
-):
-    "A fastai metric: F1 of the class that is rarest in the training set of `dls`, whatever its name"
-    labels = item_labels(dls.train_ds)
-    if labels is None:
-        raise ValueError("the labels of this training set cannot be read: "
-                         "use fastai's F1Score(pos_label=...) yourself")
-    pos,vocab = int(minority(int(o) for o in labels)),getattr(dls, 'vocab', None)
-    metric = F1Score(pos_label=pos)
-    metric.name = f"f1_{vocab[pos] if vocab is not None else pos}"
+)->list: # One name a class, in the order of the integers; the integers themselves where there is no vocabulary
+    "The classes of `dls` by name"
+    vocab = getattr(dls, 'vocab', None)
+    if isinstance(vocab, (list,tuple)) and len(vocab) and isinstance(vocab[-1], CategoryMap): vocab = vocab[-1]
+    if vocab is not None: return list(vocab)
+    known = [class_indices(dl.dataset) for dl in dls.loaders]
+    return list(range(1+max([int(y.max()) for y in known if y is not None and len(y)], default=1)))
+
+# %% ../nbs/01_metrics.ipynb #72a3c49e
+def train_classes(
+    dls # `DataLoaders` of a single-label classification problem
+)->torch.Tensor: # `(N,)` integers
+    "The class of each training item; a `ValueError` where they cannot be read without opening the items"
+    y = class_indices(dls.train_ds)
+    if y is not None: return y
+    raise ValueError("the labels of this training set cannot be read: give the data set a list `targets` of the "
+                     "classes, one integer an item (for one class fastai's F1Score(pos_label=...) needs none)")
+
+def rare_class(
+    dls, # `DataLoaders` of a single-label classification problem
+    rare=None, # The class, by name or index; the rarest of the training set if `None`
+)->int: # Its index
+    "The index of the class that is rare, or that you care about"
+    names = class_names(dls)
+    if rare is None: return int(minority(train_classes(dls).tolist()))
+    if rare in names: return names.index(rare)
+    if isinstance(rare, int) and not isinstance(rare, bool) and 0<=rare<len(names): return rare
+    raise ValueError(f"rare={rare!r}: name one of the classes, {', '.join(map(repr, names))}")
+
+# %% ../nbs/01_metrics.ipynb #a0bd2441
+def _f1_of(i, name):
+    "A fastai metric of that name: F1 of class `i` of any number"
+    metric = F1Score(labels=[i], average='macro')
+    metric.kwargs = {**metric.kwargs, 'zero_division':0}
+    metric.name = name
     return metric
+
+def minority_f1(
+    dls, # `DataLoaders` of a single-label classification problem, of two classes or more
+    rare=None, # The class, by name or index; the rarest of the training set if `None`
+):
+    "A fastai metric, `minority_f1`: F1 of the class that is rarest in the training set of `dls`, whatever its name"
+    return _f1_of(rare_class(dls, rare), 'minority_f1')
+
+def class_f1(
+    dls # `DataLoaders` of a single-label classification problem, of two classes or more
+)->list: # One a class, `f1_` and its name
+    "fastai metrics, one a class: its F1, whatever the names of the classes are"
+    metrics,taken = [],{'f1_score'}
+    for i,c in enumerate(class_names(dls)):
+        name = f'f1_{c}' if f'f1_{c}' not in taken else f'f1_{c}_{i}'
+        taken.add(name)
+        metrics.append(_f1_of(i, name))
+    return metrics
 
 # %% ../nbs/01_metrics.ipynb #891e3bb1
 def probabilities(

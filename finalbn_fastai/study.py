@@ -20,6 +20,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 import numpy as np, pandas as pd, torch
 from fastcore.basics import noop
+from .extras import needs
 from filelock import FileLock, Timeout
 
 # %% auto #0
@@ -495,7 +496,7 @@ def _bar(total, what, show):
     if not show:
         yield noop
         return
-    from rich import progress as rich
+    with needs('rich'): from rich import progress as rich
     part = [rich.TextColumn('{task.description}'), rich.BarColumn(), rich.TaskProgressColumn()]
     runs = rich.TextColumn('{task.fields[runs]} runs')
     clock = [rich.TimeElapsedColumn(), rich.TextColumn('left'), rich.TimeRemainingColumn(elapsed_when_finished=False)]

@@ -9,6 +9,7 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 import pandas as pd
+from .extras import needs
 from .intervals import paired_interval
 from .study import StudyError, as_text, get_study, missing, read_rows, results_folder, typed
 
@@ -240,9 +241,9 @@ def show(
     floatfmt:str|None=None, # Of floating-point numbers, such as `'.2f'`; as Python prints them if `None`
 ): # An IPython `Markdown`
     "A table for the page, its text untouched; NaN becomes a dash"
-    from IPython.display import Markdown
+    with needs('IPython'): from IPython.display import Markdown
     def cell(v): return str(v) if not isinstance(v, float) else _number(v, floatfmt or '')
-    return Markdown(df.map(cell).to_markdown(index=index, disable_numparse=True))
+    with needs('tabulate'): return Markdown(df.map(cell).to_markdown(index=index, disable_numparse=True))
 
 # %% ../nbs/08_tables.ipynb #ad9ce0cf
 def made_on(

@@ -23,6 +23,7 @@ from .replicas import NoValidation, ReplicaBatchNorm1d, ReplicaLinear, before_la
 from .replicas import keras_adam, momentum_sgd
 from .replicas import replica_adam, replica_keras_adam, replica_preds, replica_recompute_stats
 from .replicas import replica_sgd
+from .report import class_weights
 from .rivals import BalancedBatches, renew_last, use_cosine, use_nbn
 from .study import StepsTimed, between, or_none, provenance, steps_to_time, whole
 from .thresholds import margin
@@ -30,12 +31,12 @@ from .thresholds import margin
 # %% auto #0
 __all__ = ['LOSSES', 'LOSS_PARAMETERS', 'DEFERRED', 'OPTIMIZERS', 'LAYERS', 'SWITCH', 'ON_OR_NONE', 'OUTPUTS', 'TEST_STATS',
            'SAMPLING', 'SHARED', 'LATER', 'SCHEDULES', 'N_VALID', 'N_MORE', 'PARTS', 'softmax_bce', 'sigmoid_bce',
-           'class_weights', 'weighted_cce', 'weighted_cce_per_image', 'smoothed_cce', 'class_balanced', 'focal',
-           'logit_adjusted', 'ldam', 'pairwise_auc', 'check_loss', 'check_strength', 'DeferredLoss', 'Defer',
-           'defer_cbs', 'loss_of', 'mixed', 'check_mixup', 'n_scores', 'check_beta', 'check_layer', 'check_inside',
-           'check_after', 'check_sampling', 'begin', 'n_epochs', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN',
-           'fit_learner', 'fit_trial', 'split_replicas', 'split_alone', 'decay_final_bn', 'set_test_stats',
-           'why_failed', 'run_row', 'stacked_rows', 'one_after_the_other', 'replica_after', 'Inside']
+           'weighted_cce', 'weighted_cce_per_image', 'smoothed_cce', 'class_balanced', 'focal', 'logit_adjusted',
+           'ldam', 'pairwise_auc', 'check_loss', 'check_strength', 'DeferredLoss', 'Defer', 'defer_cbs', 'loss_of',
+           'mixed', 'check_mixup', 'n_scores', 'check_beta', 'check_layer', 'check_inside', 'check_after',
+           'check_sampling', 'begin', 'n_epochs', 'n_batches', 'StepTimer', 'TestCurve', 'FirstNaN', 'fit_learner',
+           'fit_trial', 'split_replicas', 'split_alone', 'decay_final_bn', 'set_test_stats', 'why_failed', 'run_row',
+           'stacked_rows', 'one_after_the_other', 'replica_after', 'Inside']
 
 # %% ../nbs/07_training.ipynb #0c22ab7f
 def softmax_bce(
@@ -53,14 +54,6 @@ def sigmoid_bce(
     return binary_cross_entropy_with_logits(z[:,0], y.to(z.dtype))
 
 # %% ../nbs/07_training.ipynb #60313565
-def class_weights(
-    y:torch.Tensor, # `(N,)` classes of the training set
-    exponent:float=1., # Of a class's frequency: 0.5 for its root, 0 for equal weights
-)->torch.Tensor: # `(classes,)`, their mean over the images is 1
-    "Weights in inverse proportion to how frequent a class is: the papers' weighted loss (WL)"
-    n = y.bincount().float()
-    return len(y)/((n**(1-exponent)).sum()*n**exponent)
-
 def weighted_cce(
     y:torch.Tensor, # `(N,)` classes of the training set
     exponent:float=1., # Of `class_weights`

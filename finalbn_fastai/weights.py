@@ -7,10 +7,12 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-import pooch, torch
+import torch
 from safetensors.torch import load_file
 from fastcore.basics import first
 from .data import data_folders, locked
+from .extras import needs
+with needs('pooch'): import pooch
 
 # %% auto #0
 __all__ = ['SHA256', 'check_weights', 'read_weights', 'torchvision_weights', 'find_weights', 'no_weights', 'fetch_weights',

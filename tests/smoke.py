@@ -1,4 +1,4 @@
-"The installed library as its user meets it: train, fold, export and load (`python tests/smoke.py`, in any environment)"
+"The library as its user meets it: train, choose, fold, export, load (`python tests/smoke.py`, wherever it is installed)"
 import sys, tempfile
 from pathlib import Path
 import fastai, numpy as np, torch
@@ -6,7 +6,9 @@ from fastai.vision.all import (CategoryBlock, CrossEntropyLossFlat, DataBlock, I
                                PILImage, ToTensor, TransformBlock, load_learner, resnet18)
 from torch import nn
 import finalbn_fastai
-from finalbn_fastai import FinalBN, bn_learner, final_bn, fold_final_bn, minority_f1, recompute_stats
+from finalbn_fastai import (FinalBN, bn_learner, choose_threshold, class_scores, final_bn, fold_final_bn, minority_f1,
+                            recompute_stats)
+from finalbn_fastai.extras import MissingExtra
 
 
 def picture(i):
@@ -52,9 +54,38 @@ def own_network(dls):
     assert final_bn(own) is own.model[-1]
 
 
-if __name__=='__main__':
-    assert sys.prefix in finalbn_fastai.__file__, f'not the installed one: {finalbn_fastai.__file__}'
-    print('fastai', fastai.__version__, 'torch', torch.__version__)
+def threshold_chosen(dls):
+    "A threshold for a rare class at 1 in 100 stays in the model, folded or not"
+    learn = bn_learner(dls, resnet18, pretrained=False)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1)
+        choose_threshold(learn, prevalence=.01)
+        probs,targs = learn.get_preds()
+        fold_final_bn(learn)
+        torch.testing.assert_close(learn.get_preds()[0], probs, rtol=1e-5, atol=1e-5)
+    assert list(class_scores(targs, probs.argmax(1), dls.vocab).index)==['common','rare']
+
+
+def offered():
+    "What of the face is here; the rest names the extra that brings it"
+    here = []
+    for name in finalbn_fastai.__all__:
+        try: getattr(finalbn_fastai, name)
+        except MissingExtra as e: assert '[book]' in str(e), e
+        else: here.append(name)
+    return here
+
+
+def check():
+    "Everything above, on a processor, in a folder that is gone afterwards"
     dls = loaders()
     with tempfile.TemporaryDirectory() as folder: folded_and_loaded(dls, folder)
+    threshold_chosen(dls)
     own_network(dls)
+
+
+if __name__=='__main__':
+    assert sys.prefix in finalbn_fastai.__file__, f'not the installed one: {finalbn_fastai.__file__}'
+    print('fastai', fastai.__version__, 'torch', torch.__version__, 'Python', sys.version.split()[0])
+    check()
+    print(len(offered()), 'of', len(finalbn_fastai.__all__), 'names are here')

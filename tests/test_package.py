@@ -1,13 +1,15 @@
 "The built wheel and source distribution; the wheel in a clean environment of its own, with the newest fastai"
-import os, pytest, venv
+import os, pytest, re, venv
+from email import message_from_bytes
 from zipfile import ZipFile
+import yaml
 
 pytestmark = pytest.mark.slow
 
 
 def build(run, source, dest, *kinds):
-    "Build a checkout as it would be for PyPI; the folder of what came out"
-    done = run('python', '-m', 'build', *kinds, '--outdir', dest, source)
+    "Build a checkout as it would be for PyPI, without a network; the folder of what came out"
+    done = run('python', '-m', 'build', '--no-isolation', *kinds, '--outdir', dest, source)
     assert done.returncode==0, done.stdout+done.stderr
     return dest
 
@@ -25,8 +27,16 @@ def wheel(run, copy, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
+def metadata(wheel):
+    "What PyPI reads and shows of the wheel"
+    files = contents(wheel)
+    name, = [n for n in files if n.endswith('/METADATA')]
+    return message_from_bytes(files[name])
+
+
+@pytest.fixture(scope='module')
 def clean_bin(run, wheel, tmp_path_factory):
-    "A new environment with the wheel and what it asks for, nothing else"
+    "A new environment with the wheel and what it asks for, nothing else: no extra"
     env = tmp_path_factory.mktemp('env')
     venv.create(env, with_pip=True)
     done = run(env/'bin/python', '-m', 'pip', 'install', '--quiet', wheel)
@@ -37,11 +47,61 @@ def clean_bin(run, wheel, tmp_path_factory):
 def test_contents(wheel, tracked):
     "The library and the paper's numbers; not the notebooks, results, tests or benchmarks, nor nbdev's index of links"
     found = {n for n in contents(wheel) if '.dist-info' not in n}
-    assert {'finalbn_fastai/head.py', 'finalbn_fastai/paper_tables.csv', 'finalbn_fastai/__init__.py'} <= found
+    wanted = 'head.py', 'paper_tables.csv', '__init__.py', '__init__.pyi', 'py.typed'
+    assert {f'finalbn_fastai/{name}' for name in wanted} <= found
     library = {f.as_posix() for f in tracked if f.parts[0]=='finalbn_fastai'}
     left_out = {n for n in library if n.endswith('/_modidx.py') or '/benchmarks/' in n}
     assert 'finalbn_fastai/_modidx.py' in left_out
     assert found==library-left_out
+
+
+def test_description_stands_alone(metadata, toc):
+    "PyPI shows the README, and none of its links and images depends on the repository"
+    text = metadata.get_payload(decode=True).decode()
+    assert text.startswith('<!--') and '## On your own images' in text
+    links = re.findall(r"""(?:\]\(|href=["']|src=["'])([^)"'\s]+)""", text)
+    assert not [link for link in links if not re.match('https?://|#', link)]
+    pages = {m[1] for link in links if (m := re.match(r'https://.*/(nbs/\w+)\.html$', link))}
+    assert len(pages)>10 and pages <= set(toc)
+
+
+def test_links_of_every_kind(root):
+    "Pages go to the book, other files to the repository, pictures as they are; what is absolute stays"
+    source = (root/'setup.py').read_text().partition('class build_library')[0]
+    setup = dict(__file__=str(root/'setup.py'))
+    exec(source, setup)
+    linked = setup['absolute_links']('[a](nbs/a.ipynb#b) [c](LICENSE) ![d](e/f.png) <img src="g.svg"> [h](#h) [i](http://j)')
+    book,repository = 'https://finalbn.github.io/finalbn_fastai','https://github.com/finalbn/finalbn_fastai'
+    assert linked==(f'[a]({book}/nbs/a.html#b) [c]({repository}/blob/main/LICENSE) ![d]({repository}/raw/main/e/f.png) '
+                    f'<img src="{repository}/raw/main/g.svg"> [h](#h) [i](http://j)')
+
+
+def asked_for(metadata, extra=None):
+    "The packages that an installation asks for, without an extra or with one"
+    def named(line): return re.match(r'[\w-]+', line)[0]
+    lines = [line.partition(';') for line in metadata.get_all('Requires-Dist')]
+    return {named(line) for line,_,marker in lines if (extra in re.findall(r'"(\w+)"', marker) if extra else not marker)}
+
+
+def test_extras(metadata):
+    "The library asks for what it loads; the book's packages come with `book`, which `cluster` and `dev` include"
+    core,book = asked_for(metadata),asked_for(metadata, 'book')
+    assert {'fastai', 'torch', 'timm', 'lazy-loader'} <= core
+    assert {'typer', 'rich', 'mlxtend', 'torchmetrics', 'pooch', 'tabulate', 'psutil', 'ipython'} <= book
+    assert not core & book
+    assert book < asked_for(metadata, 'cluster') and book < asked_for(metadata, 'dev')
+
+
+def test_newest_is_tried_on_every_python(root, metadata):
+    "CI runs the smoke test with the newest fastai on each Python that CI has, the oldest we allow first"
+    workflows = root/'.github/workflows'
+    jobs = [yaml.safe_load((workflows/f).read_text())['jobs'] for f in ('newest.yml', 'ci.yml')]
+    newest,usual = [next(iter(j.values())) for j in jobs]
+    pythons = newest['strategy']['matrix']['python']
+    assert pythons==usual['strategy']['matrix']['python']
+    assert '>='+pythons[0]==metadata['Requires-Python']
+    steps = '\n'.join(s.get('run', '') for s in newest['steps'])
+    assert 'python tests/smoke.py' in steps and 'fastai>=2.8.12' in steps and '[book]' in steps
 
 
 def test_wheel_from_source_distribution(run, wheel, copy, tmp_path):
@@ -59,8 +119,12 @@ def test_installed(run, root, clean_bin, tmp_path):
     assert done.returncode==0, done.stderr
 
 
-def test_command(run, clean_bin, tmp_path):
-    "The command is installed, and trains"
+def test_command(run, wheel, clean_bin, tmp_path):
+    "The command names the extra that it needs, and trains with it"
+    alone = run(clean_bin/'finalbn', 'demo')
+    assert alone.returncode==2 and alone.stderr.count('\n')==1 and '[book]' in alone.stderr, alone.stderr
+    done = run(clean_bin/'python', '-m', 'pip', 'install', '--quiet', f'{wheel}[book]')
+    assert done.returncode==0, done.stderr
     done = run(clean_bin/'finalbn', 'demo', '--seeds', 1, '--epochs', 2, '--out', tmp_path)
     assert done.returncode==0, done.stderr
     assert (tmp_path/'demo.csv').exists()
