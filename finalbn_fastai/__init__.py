@@ -16,7 +16,7 @@ _names = dict(
     intervals=['paired_interval'],
     thresholds=['at_prevalence', 'margin', 'prevalence_threshold', 'prior_threshold'],
     adjust=['LogitAdjustedLoss', 'center_logits', 'choose_threshold', 'logit_adjust', 'logn', 'scale_temperature',
-            'tau_normalize'],
+            'set_threshold', 'tau_normalize'],
     digits=['digit_dls', 'imbalanced_split', 'mnist'],
     leaves=['leaf_dls', 'plantvillage'],
     report=['class_report', 'class_weights', 'imbalance_report', 'stratified', 'stratified_dls'],

@@ -16,7 +16,7 @@ from .thresholds import margin, prevalence_threshold
 
 # %% auto #0
 __all__ = ['prior_shift', 'score_stats', 'centred', 'lognormed', 'tau_scores', 'logit_adjust', 'center_logits', 'logn',
-           'tau_normalize', 'choose_threshold', 'scale_temperature', 'LogitAdjustedLoss']
+           'tau_normalize', 'choose_threshold', 'set_threshold', 'scale_temperature', 'LogitAdjustedLoss']
 
 # %% ../nbs/01c_adjust.ipynb #fe65a44a
 def _check_tau(tau):
@@ -229,6 +229,18 @@ def _threshold(z, y, rare, prevalence, **costs):
              "give it 20 or more, or take `logit_adjust`, which needs none", stacklevel=3)
     return at
 
+def _two_class(learn, dl=None):
+    "The layer that decides between two classes, and how many scores it gives; a `ValueError` for more classes"
+    layer = _deciding(learn, dl)
+    if (n := _n_scores(layer))<=2: return layer,n
+    raise ValueError(f"a threshold lies between two classes, and this network has {n} scores: use `logit_adjust`")
+
+def _move_to(learn, layer, at, rare, n):
+    "Let `layer` say `rare` where its score is ahead by more than `at`"
+    half = at/2 if rare==1 else -at/2
+    _take_in(learn, layer, shift=_per_score(torch.tensor([half,-half]), n))
+    learn.threshold = at
+
 def choose_threshold(
     learn:Learner, # Trained, of two classes
     prevalence:float, # Share of the rare class where it will be used, above 0 and below 1
@@ -236,18 +248,28 @@ def choose_threshold(
     cost_miss:float|None=None, # Of a rare image without an alarm; with `cost_alarm`
     cost_alarm:float|None=None, # Of an alarm for a common image; without costs F1 decides
     rare=None, # The rare class, by name or index; the rarer one of the training set if `None`
-)->Learner: # The same, with other predictions; the threshold is kept as `learn.threshold`, in logits of the old scores
+)->Learner: # The same, with other predictions; `learn.threshold`, in logits of the old scores, and `learn.prevalence`
     "Put the threshold between two classes where `prevalence_threshold` wants it, in the bias"
     dl = learn.dls.valid if dl is None else dl
-    layer = _deciding(learn, dl)
-    if (n := _n_scores(layer))>2:
-        raise ValueError(f"a threshold lies between two classes, and this network has {n} scores: use `logit_adjust`")
+    layer,n = _two_class(learn, dl)
     rare = _rare_class(learn, rare, n)
     z,y = _labelled_scores(learn, layer, dl)
     at = _threshold(z, y, rare, prevalence, cost_miss=cost_miss, cost_alarm=cost_alarm)
-    half = at/2 if rare==1 else -at/2
-    _take_in(learn, layer, shift=_per_score(torch.tensor([half,-half]), n))
-    learn.threshold = at
+    _move_to(learn, layer, at, rare, n)
+    learn.prevalence = prevalence
+    return learn
+
+def set_threshold(
+    learn:Learner, # Trained, of two classes
+    at:float, # In logits of its scores as they are: the rare class is said where its score is ahead by more than this
+    rare=None, # The rare class, by name or index; the rarer one of the training set if `None`
+)->Learner: # The same, with other predictions; the threshold is kept as `learn.threshold`
+    "Put the threshold between two classes where you want it, in the bias"
+    if isinstance(at, bool) or not isinstance(at, (int,float)) or not abs(at)<float('inf'):
+        raise ValueError(f"at={at!r}: give a number in logits, log(p/(1-p)) for a probability p of the rare class")
+    layer,n = _two_class(learn)
+    _move_to(learn, layer, at, _rare_class(learn, rare, n), n)
+    learn.prevalence = None
     return learn
 
 # %% ../nbs/01c_adjust.ipynb #00a0b7bc
