@@ -53,7 +53,7 @@ setup(
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
     extras_require=dict(book=asked('book'), cluster=asked('book', 'cluster'), offline=asked('offline'),
-                        dev=asked('book', 'dev')),
+                        onnx=asked('onnx'), dev=asked('book', 'onnx', 'dev')),
     entry_points={'console_scripts': cfg['console_scripts'].split()},
     classifiers=[
         'Development Status :: 3 - Alpha',

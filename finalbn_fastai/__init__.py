@@ -21,6 +21,7 @@ _names = dict(
     leaves=['leaf_dls', 'plantvillage'],
     report=['class_report', 'class_weights', 'imbalance_report', 'stratified', 'stratified_dls'],
     networks=['architecture', 'efficientnet_lite0'],
+    serving=['ServedModel', 'export_onnx', 'export_program', 'load_model', 'model_card', 'save_model'],
     training=['LOSSES'],
     study=['Study', 'StudyError', 'Task', 'get_study', 'run_study'],
     digit_runs=['DIGITS'],

@@ -310,16 +310,20 @@ def whereabouts()->list: # `dict`s: what, found, where, images
     from finalbn_fastai.weights import where_weights
     return [*where_digits(), *where_leaves(), *where_weights()]
 
+def _where(o):
+    "A line of `whereabouts` in rich's markup; brackets in its own words stay what they are"
+    from rich.markup import escape
+    color,word = ('green','found') if o['found'] else ('yellow','not here')
+    images = f": {o['images']}" if o['images'] else ''
+    return f"[{color}]{word:>8}[/]  {escape(o['what']+images)}\n{'':10}{escape(o['where'])}"
+
 @app.command()
 @_loading('leaves')
 def doctor():
     "Say what is where: data sets, weights, devices; or what would be downloaded, and how big."
     from finalbn_fastai.data import cache_folder, data_folders
     from finalbn_fastai.study import pick_device, provenance
-    for o in whereabouts():
-        color,word = ('green','found') if o['found'] else ('yellow','not here')
-        images = f": {o['images']}" if o['images'] else ''
-        _say(f"[{color}]{word:>8}[/]  {o['what']}{images}\n{'':10}{o['where']}", soft_wrap=True)
+    for o in whereabouts(): _say(_where(o), soft_wrap=True)
     p = provenance(pick_device())
     _say(f"\nLooked in: {', '.join(map(str, data_folders()))} (set FINALBN_DATA to look elsewhere first)\n"
          f"Cache: {cache_folder()}\nDevice: {p['device']}; torch {p['torch']}, fastai {p['fastai']}, "

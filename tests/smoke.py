@@ -1,4 +1,4 @@
-"The library as its user meets it: train, choose, fold, export, load (`python tests/smoke.py`, wherever it is installed)"
+"The installed library as its user meets it: train, choose, fold, export, load (`python tests/smoke.py`, anywhere)"
 import sys, tempfile
 from pathlib import Path
 import fastai, numpy as np, torch
@@ -6,8 +6,8 @@ from fastai.vision.all import (CategoryBlock, CrossEntropyLossFlat, DataBlock, I
                                PILImage, ToTensor, TransformBlock, load_learner, resnet18)
 from torch import nn
 import finalbn_fastai
-from finalbn_fastai import (FinalBN, bn_learner, choose_threshold, class_scores, final_bn, fold_final_bn, minority_f1,
-                            recompute_stats)
+from finalbn_fastai import FinalBN, bn_learner, choose_threshold, class_scores
+from finalbn_fastai import final_bn, fold_final_bn, minority_f1, recompute_stats
 from finalbn_fastai.extras import MissingExtra
 
 

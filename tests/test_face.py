@@ -80,7 +80,8 @@ def test_without_the_book(used):
 
 def test_the_extra_is_named(used):
     "Where something of the book is asked for, one line says how to install it"
-    assert used['said']==[f"{package} is not installed: pip install 'finalbn_fastai[book]'" for package in ASKED.values()]
+    expected = [f"{package} is not installed: pip install 'finalbn_fastai[book]'" for package in ASKED.values()]
+    assert used['said']==expected
 
 
 def test_command_without_the_book(run):

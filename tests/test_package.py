@@ -70,26 +70,29 @@ def test_links_of_every_kind(root):
     source = (root/'setup.py').read_text().partition('class build_library')[0]
     setup = dict(__file__=str(root/'setup.py'))
     exec(source, setup)
-    linked = setup['absolute_links']('[a](nbs/a.ipynb#b) [c](LICENSE) ![d](e/f.png) <img src="g.svg"> [h](#h) [i](http://j)')
+    text = '[a](nbs/a.ipynb#b) [c](LICENSE) ![d](e/f.png) <img src="g.svg"> [h](#h) [i](http://j)'
     book,repository = 'https://finalbn.github.io/finalbn_fastai','https://github.com/finalbn/finalbn_fastai'
+    linked = setup['absolute_links'](text)
     assert linked==(f'[a]({book}/nbs/a.html#b) [c]({repository}/blob/main/LICENSE) ![d]({repository}/raw/main/e/f.png) '
                     f'<img src="{repository}/raw/main/g.svg"> [h](#h) [i](http://j)')
 
 
 def asked_for(metadata, extra=None):
     "The packages that an installation asks for, without an extra or with one"
-    def named(line): return re.match(r'[\w-]+', line)[0]
-    lines = [line.partition(';') for line in metadata.get_all('Requires-Dist')]
-    return {named(line) for line,_,marker in lines if (extra in re.findall(r'"(\w+)"', marker) if extra else not marker)}
+    marked = f'; extra == "{extra}"' if extra else ''
+    lines = [line for line in metadata.get_all('Requires-Dist') if line.endswith(marked)]
+    if not extra: lines = [line for line in lines if ';' not in line]
+    return {re.match(r'[\w-]+', line)[0] for line in lines}
 
 
 def test_extras(metadata):
-    "The library asks for what it loads; the book's packages come with `book`, which `cluster` and `dev` include"
+    "The library asks for what it loads; the book's packages come with `book`, and `cluster` and `dev` include them"
     core,book = asked_for(metadata),asked_for(metadata, 'book')
     assert {'fastai', 'torch', 'timm', 'lazy-loader'} <= core
     assert {'typer', 'rich', 'mlxtend', 'torchmetrics', 'pooch', 'tabulate', 'psutil', 'ipython'} <= book
     assert not core & book
-    assert book < asked_for(metadata, 'cluster') and book < asked_for(metadata, 'dev')
+    assert asked_for(metadata, 'onnx')=={'onnx', 'onnxscript', 'onnxruntime'}
+    assert book < asked_for(metadata, 'cluster') and book|asked_for(metadata, 'onnx') < asked_for(metadata, 'dev')
 
 
 def test_newest_is_tried_on_every_python(root, metadata):
