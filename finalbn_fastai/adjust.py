@@ -10,7 +10,8 @@ from torch import nn
 from fastcore.basics import noop
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
-from .head import class_counts, class_frequencies, final_bn, last_layer, log_prior
+from .checks import class_counts, class_frequencies, log_prior
+from .head import final_bn, last_layer
 from .metrics import class_indices, temperature
 from .thresholds import margin, prevalence_threshold
 

@@ -4,30 +4,36 @@
 
 # %% ../nbs/00_head.ipynb #a20cd94e
 from __future__ import annotations
-import random
+import math
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import partial
 from inspect import signature
-from warnings import warn
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_linear_bn_weights
-from fastcore.basics import noop, store_attr
+from torch.nn.utils.parametrize import is_parametrized
+from fastcore.basics import patch, store_attr
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.callback.core import Callback
 from fastai.callback.training import BnFreeze
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
+from fastai.imports import noop
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import apply_init, no_random, params, to_device, trainable_params
 from fastai.vision.learner import create_head, vision_learner
+from .checks import as_sizes, check_arch, check_batches, check_classes, check_dls, check_images
+from .checks import check_labels, check_momentum, check_n_out, check_needs_bn, check_prior, check_switches
+from .checks import check_targets, check_weights, class_frequencies, class_names, is_weighted, log_prior
+from .checks import missing_classes, one_switch, peek, rare_in_batches, some_labels, whole_set
 
 # %% auto #0
-__all__ = ['PARTS_OF_BN', 'PartialBatchNorm1d', 'new_final_bn', 'bn_head', 'final_bn', 'item_labels', 'check_batches',
-           'check_final_bn', 'FinalBNCheck', 'class_counts', 'log_prior', 'start_beta', 'class_frequencies',
-           'start_at_log_prior', 'bn_learner', 'parent_of', 'add_final_bn', 'FinalBN', 'last_layer', 'drop_final_bn',
-           'fold_final_bn', 'recompute_stats']
+__all__ = ['PARTS_OF_BN', 'WORKING', 'PartialBatchNorm1d', 'new_final_bn', 'bn_head', 'final_bn', 'check_final_bn',
+           'FinalBNCheck', 'start_beta', 'start_at_log_prior', 'bn_learner', 'parent_of', 'add_final_bn', 'FinalBN',
+           'last_layer', 'drop_final_bn', 'fold_final_bn', 'recompute_stats']
 
 # %% ../nbs/00_head.ipynb #b3d40abf
 PARTS_OF_BN = 'mean','var','gamma','beta'
@@ -85,16 +91,20 @@ def new_final_bn(
     detach:bool=False, # With `parts`: no gradient through the statistics of the batch?
 )->nn.BatchNorm1d: # From `(N, n)` scores to `(N, n)`; marked, so that `final_bn` finds it
     "A new final BN: batch normalization over `n` class scores; a `ValueError` for a `momentum` or `eps` out of range"
-    if momentum is not None and not 0<momentum<=1:
-        raise ValueError(f"momentum={momentum}: give a number above 0 and up to 1, "
-                         "or None for a plain average over batches")
-    if not 0<eps<float('inf'): raise ValueError(f"eps={eps}: give a number above 0, such as 1e-5")
+    check_momentum(momentum, eps)
+    check_switches(affine=affine, detach=detach)
     if parts is None: bn = nn.BatchNorm1d(n, eps=eps, momentum=momentum, affine=affine)
     else: bn = PartialBatchNorm1d(n, parts, detach, eps, momentum)
     bn.is_final_bn = True
     return bn
 
 # %% ../nbs/00_head.ipynb #fa3d83b9
+def _check_options(momentum, affine, bias, eps, mean_only):
+    "A `ValueError` for an option of the layer, or of the `Linear` before it, that would not be obeyed as it reads"
+    check_switches(affine=affine, mean_only=mean_only)
+    if bias is not None: check_switches(bias=bias)
+    check_momentum(momentum, eps)
+
 def _output_bn(n, momentum, affine, eps, mean_only):
     "A new final BN, or one that only centres"
     if not mean_only: return new_final_bn(n, momentum, affine, eps)
@@ -109,13 +119,6 @@ def _set_output(head, momentum, affine, bias, eps, mean_only):
     elif bias and lin.bias is None: lin.bias = nn.Parameter(lin.weight.new_zeros(lin.out_features))
     if isinstance(head[-1], nn.BatchNorm1d): head[-1] = _output_bn(lin.out_features, momentum, affine, eps, mean_only)
     return head
-
-# %% ../nbs/00_head.ipynb #e848cea1
-def _check_needs_bn(final_bn, **settings):
-    "A `ValueError` for settings of the final BN, in their usual state `None` or `False`, where there is none"
-    if final_bn: return
-    for k,v in settings.items():
-        if v is not None and v is not False: raise ValueError(f"{k}={v!r} is for a final BN: it needs final_bn=True")
 
 # %% ../nbs/00_head.ipynb #a232a5cc
 @delegates(create_head)
@@ -135,29 +138,55 @@ def bn_head(
     **kwargs
 )->nn.Sequential: # From a batch of `(N, nf, H, W)` features to `(N, n_out)` scores
     "The paper's head: average pooling, BN, Dropout, Dense, ReLU, BN, Dropout, Dense, final BN (arXiv:2109.09016, 3.1)"
-    if lin_ftrs is not None: lin_ftrs = list(lin_ftrs)
-    head = create_head(nf, n_out, lin_ftrs=lin_ftrs, ps=ps, concat_pool=concat_pool, bn_final=final_bn, **kwargs)
-    _check_needs_bn(final_bn, mean_only=mean_only)
+    final_bn = one_switch(final_bn, kwargs.pop('bn_final', None))
+    _check_options(momentum, affine, bias, eps, mean_only)
+    check_needs_bn(final_bn, mean_only=mean_only)
+    more = dict(lin_ftrs=as_sizes(lin_ftrs), ps=ps, concat_pool=concat_pool, bn_final=final_bn)
+    head = create_head(nf, n_out, **more, **kwargs)
     _set_output(head, momentum, affine, bias, eps, mean_only)
     if init is not None: apply_init(head, init)
     return head
 
 # %% ../nbs/00_head.ipynb #e9ef3c9d
+def _is_leaf(m):
+    "Has the module `m` parameters or statistics, and no children but those that make its weight?"
+    children = [name for name,_ in m.named_children() if name!='parametrizations']
+    return not children and bool(list(m.parameters())+list(m.buffers()))
+
 def _leaves(model):
     "The modules of `model` that hold parameters or statistics themselves, in the order they were registered"
-    return [m for m in model.modules() if not list(m.children()) and list(m.parameters())+list(m.buffers())]
+    parametrized = [m.parametrizations for m in model.modules() if is_parametrized(m)]
+    makers = set().union(*(o.modules() for o in parametrized))
+    return [m for m in model.modules() if m not in makers and _is_leaf(m)]
 
 # %% ../nbs/00_head.ipynb #b2a438d1
+def _is_bn(m): return isinstance(m, (nn.BatchNorm1d, nn.SyncBatchNorm))
+
+def _held(model):
+    "BN layers in the places that were made for a final BN: they keep them when the layer itself is exchanged"
+    holders = [m for m in model.modules() if getattr(m, 'holds_final_bn', False)]
+    return [bns[-1] for m in holders if (bns := [c for c in m.children() if _is_bn(c)])]
+
+def _comes_last(model):
+    "The BN at the end of `model`, `None` if it ends in something else; a `SyncBatchNorm` may have been one of images"
+    *before,last = [None,None]+_leaves(model)
+    if isinstance(last, nn.SyncBatchNorm): return last if isinstance(before[-1], nn.Linear) else None
+    return last if isinstance(last, nn.BatchNorm1d) else None
+
 def final_bn(
     model:nn.Module|Learner # A model, or a `Learner` holding one
-)->nn.BatchNorm1d|None: # The layer, `None` where there is none
+)->nn.Module|None: # The layer, a `BatchNorm1d` or what `SyncBatchNorm` made of it; `None` where there is none
     "The final BN layer of `model`: one that this package placed, or a `BatchNorm1d` that comes last"
     model = model.model if isinstance(model, Learner) else model
     if placed := [m for m in model.modules() if getattr(m, 'is_final_bn', False)]: return placed[-1]
-    leaves = _leaves(model)
-    return leaves[-1] if leaves and isinstance(leaves[-1], nn.BatchNorm1d) else None
+    if held := _held(model): return held[-1]
+    return _comes_last(model)
 
 # %% ../nbs/00_head.ipynb #64d5dda2
+def _check_learner(learn, name):
+    "A `ValueError` for a model in the place of a `Learner`"
+    if isinstance(learn, nn.Module): raise ValueError(f"this is a model: give the `Learner` with it, {name}(learn)")
+
 def _require_bn(learn, todo):
     "The final BN of a learner or a model, or an error saying that there is none `todo`"
     if (bn := final_bn(learn)) is None:
@@ -165,80 +194,14 @@ def _require_bn(learn, todo):
                          "`bn_learner` or the `FinalBN` callback, or leave this call out")
     return bn
 
-# %% ../nbs/00_head.ipynb #f69b95a0
-def _peek(dls):
-    "Inputs and targets of the first two training items, every random state left as it was"
-    dl = dls.train
-    with no_random():
-        if isinstance(dl, DataLoader):
-            two = {} if dl.bs is None else {'bs':2}
-            b = dl.new(shuffle=False, drop_last=False, num_workers=0, **two).one_batch()
-        else: b = next(iter(dl))
-    i = getattr(dls, 'n_inp', 1 if len(b)==1 else len(b)-1)
-    return b[:i],b[i:]
-
-# %% ../nbs/00_head.ipynb #a0ffaf05
-def _check_targets(yb):
-    "Final BN is for one integer class an item"
-    if not len(yb): return
-    y = yb[0]
-    if isinstance(y, torch.Tensor) and not y.is_floating_point() and y.numel()==len(y): return
-    got = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, torch.Tensor) else type(y).__name__
-    raise ValueError("a final BN is for single-label classification, one integer class an item "
-                     f"(fastai's `CategoryBlock`); these targets are {got}, as for regression or multi-label problems: "
-                     "use `final_bn=False`, or no `FinalBN`, there")
-
-# %% ../nbs/00_head.ipynb #d7298686
-def item_labels(
-    ds, # Data set of a fastai or a PyTorch loader
-): # `(N,)` labels as the data set holds them, or `None`
-    "The labels of a data set, where they can be read without opening the items; otherwise `None`"
-    if hasattr(ds, 'tls'): return ds.tls[-1]
-    if hasattr(ds, 'tensors'): return ds.tensors[-1]
-    if hasattr(ds, 'ys'): return ds.ys.values[:, 0] if ds.ys.shape[1] else None
-    return getattr(ds, 'targets', None)
-
-# %% ../nbs/00_head.ipynb #70b068a9
-def _check_classes(dls):
-    "Two classes at least, in the vocabulary and in the training set"
-    vocab = getattr(dls, 'vocab', None)
-    labels = item_labels(getattr(dls, 'train_ds', None))
-    if vocab is not None and len(vocab)==1: seen = {vocab[0]}
-    elif labels is None or len(labels)==0: return
-    else:
-        seen = set()
-        for i in random.Random(0).sample(range(len(labels)), len(labels)):
-            seen.add(int(labels[i]))
-            if len(seen)>1: return
-    raise ValueError(f"the training set holds a single class ({seen.pop()}): "
-                     "a classifier needs two or more; look at the labels and the split")
-
-# %% ../nbs/00_head.ipynb #19eb8498
-def check_batches(
-    dl # Loader of training batches
-):
-    "A `ValueError` saying what to do, unless there are batches, none of them of a single item"
-    n,bs = getattr(dl, 'n', None),getattr(dl, 'bs', getattr(dl, 'batch_size', None))
-    if n is None and hasattr(getattr(dl, 'dataset', None), '__len__'): n = len(dl.dataset)
-    if bs==1:
-        raise ValueError("a batch of one has no variance to normalize by: train with bs=2 or more (the papers use 64)")
-    if n is None or bs is None: return
-    if n==0: raise ValueError("the training set is empty: look at the split")
-    if dl.drop_last and n<bs:
-        raise ValueError(f"the training set has {n} items, fewer than a batch of {bs}, "
-                         f"and with drop_last no batch is left: use bs={n} or less, or drop_last=False")
-    if not dl.drop_last and n%bs==1:
-        raise ValueError(f"{n} items in batches of {bs} leave a last batch of one, "
-                         "which has no variance to normalize by: use drop_last=True or another bs")
-
 # %% ../nbs/00_head.ipynb #bc4c4bb6
 def check_final_bn(
     learn:Learner # About to be trained
 ):
     "Raise a `ValueError` saying what to do if the final BN of `learn` cannot be trained on its data"
     check_batches(learn.dls.train)
-    _check_targets(_peek(learn.dls)[1])
-    _check_classes(learn.dls)
+    check_targets(peek(learn.dls)[1])
+    check_classes(learn.dls)
     bn = final_bn(learn.model)
     if bn is not None and not bn.affine and learn._grab_cbs(BnFreeze):
         raise ValueError("fastai's `BnFreeze` cannot handle a BN without parameters: "
@@ -247,51 +210,120 @@ def check_final_bn(
 # %% ../nbs/00_head.ipynb #cbbfa62d
 def _unsettled(bn):
     "The part of the running statistics of `bn` that still is what they started from, 0 to 1"
-    return 0. if bn is None or bn.momentum is None else (1-bn.momentum)**int(bn.num_batches_tracked)
+    if bn is None or bn.momentum is None or getattr(bn, 'recomputed', False): return 0.
+    return (1-bn.momentum)**int(bn.num_batches_tracked)
 
+def _settles(momentum):
+    "After how many batches one hundredth is left of what the running statistics started from"
+    return 1 if momentum is None or momentum==1 else math.ceil(math.log(.01)/math.log(1-momentum))
+
+@torch.no_grad()
+def _start_shows(bn):
+    "What the start of the running statistics does to scores: the spread that is left of 1, and the shift, in SDs"
+    left,parts = _unsettled(bn),getattr(bn, 'parts', PARTS_OF_BN)
+    mean,var = bn.running_mean/(1-left),((bn.running_var-left)/(1-left)).clamp(min=0)
+    sd,true_sd = (bn.running_var+bn.eps).sqrt(),(var+bn.eps).sqrt()
+    spread = true_sd/sd if 'var' in parts else torch.ones_like(sd)
+    moved = (mean-bn.running_mean)/(sd if 'var' in parts else true_sd)
+    return spread,moved if 'mean' in parts else 0*moved
+
+def _settling(bn):
+    "A line about running statistics that are not settled, `None` unless that moves or shrinks the scores by a tenth"
+    left = 0. if bn is None or bn.running_var is None else _unsettled(bn)
+    if not .01<left<1: return None
+    spread,moved = _start_shows(bn)
+    if (spread-1).abs().max()<.1 and moved.abs().max()<.1: return None
+    worst,n = (spread-1).abs().argmax(),int(bn.num_batches_tracked)
+    faster = f"momentum=.1 settles in {_settles(.1)} batches, this {bn.momentum:g} in {_settles(bn.momentum)}"
+    return (f"final BN: after {n} batches its running statistics hold {left:.0%} of the values they started from. "
+            f"Predictions see scores with {spread[worst]:.0%} of the spread that training saw, {moved.abs().max():.1f} "
+            f"standard deviations off, which can hide a class. {faster}; `recompute_stats(learn)` takes them from the "
+            "training set. Which is better, validation images tell")
+
+# %% ../nbs/00_head.ipynb #45769322
+def _say(learn, line):
+    "Print `line` in the training output, where there is one"
+    if line is not None and learn.logger is not noop: print(line)
+
+def _labels_of(dl):
+    "The labels of a loader's data set, and whether these are all; `(None,False)` where they cannot be read"
+    y = some_labels(dl.dataset)
+    return y,y is not None and len(y)==len(dl.dataset)
+
+def _about_data(learn, bn):
+    "Lines about classes that are missing, or missing in most batches; a `ValueError` for labels without a score"
+    dl,labels = learn.dls.train,[_labels_of(dl) for dl in learn.dls.loaders[:2]]
+    train,names = labels[0][0],class_names(learn.dls, max(bn.num_features, 2))
+    if train is None or not len(train): return []
+    check_labels(train, bn.num_features)
+    train_set,valid_set = [y if whole else None for y,whole in labels+[(None,False)]][:2]
+    lines = missing_classes(train_set, valid_set, names)
+    bs = getattr(dl, 'bs', getattr(dl, 'batch_size', None))
+    if bs and not is_weighted(dl): lines.append(rare_in_batches(train, bs, names))
+    return [f"final BN: {line}" for line in lines if line is not None]
+
+def _path_of(model, module):
+    "The name of `module` in `model`, the wrappers of parallel training left out"
+    name = next((n for n,m in model.named_modules() if m is module), None)
+    return name and name.removeprefix('module.')
+
+def _mark_again(model, path, parts):
+    "Mark what `SyncBatchNorm` made of the final BN at `path`, or say that it cannot be what it was"
+    found = [m for n,m in model.named_modules() if n.removeprefix('module.')==path and isinstance(m, nn.SyncBatchNorm)]
+    if found and parts!=PARTS_OF_BN:
+        raise ValueError(f"a SyncBatchNorm has all parts of BN, and the final BN only {', '.join(parts)}: train with "
+                         "sync_bn=False (`learn.distrib_ctx(sync_bn=False)`), or without mean_only")
+    for m in found: m.is_final_bn = True
+
+# %% ../nbs/00_head.ipynb #b2d049bf
 class FinalBNCheck(Callback):
-    "Checks before each fit that the final BN can be trained, and warns after a fit too short for its statistics"
-    order,checked = -20,False
+    "Checks before each fit that the final BN can be trained, and says after it if its statistics have not settled"
+    order,adds_layer,mine,checked,place,first = -20,False,False,False,None,False
     def __call__(self, event_name):
-        if event_name=='before_fit': self.checked = False
-        if event_name=='before_train' and not self.checked:
-            check_final_bn(self.learn)
-            self.checked = True
+        if event_name=='before_fit': self._before_fit()
+        if event_name in ('before_train','before_validate') and self.place: _mark_again(self.learn.model, *self.place)
+        if event_name=='before_train' and self.mine and not self.checked: self._before_train()
+        if event_name=='before_batch' and self.first and self.learn.training: self._first_batch()
         return super().__call__(event_name)
+
+    def _before_fit(self):
+        "Remember where the layer is: fastai wraps and converts the model of a distributed training after this"
+        bn = final_bn(self.learn.model)
+        self.mine,self.checked,self.first = self.learn._grab_cbs(FinalBNCheck)[0] is self,False,False
+        self.place = None if bn is None else (_path_of(self.learn.model, bn), getattr(bn, 'parts', PARTS_OF_BN))
+
+    def _before_train(self):
+        "Everything that can be known before the first batch"
+        check_final_bn(self.learn)
+        bn = final_bn(self.learn.model)
+        lines = [] if bn is None else _about_data(self.learn, bn)
+        self.checked = self.first = True
+        if hasattr(self.learn, 'lr_finder'): return
+        for line in lines: _say(self.learn, line)
+
+    def _first_batch(self):
+        "Images and labels as training sees them"
+        self.first,bn = False,final_bn(self.learn.model)
+        check_images(self.learn.xb)
+        if bn is None or not len(self.learn.yb): return
+        check_targets(self.learn.yb)
+        check_labels(self.learn.yb[0], bn.num_features)
 
     def after_fit(self):
         if not self.checked or hasattr(self.learn, 'lr_finder'): return
-        if _unsettled(final_bn(self.learn.model))<=.01: return
-        warn("after so few batches the running statistics of the final BN still hold more than 1 % of their initial "
-             "values, which can hide the minority class: call `recompute_stats(learn)`, or train with momentum=.1",
-             stacklevel=2)
+        _say(self.learn, _settling(final_bn(self.learn.model)))
 
-# %% ../nbs/00_head.ipynb #06c5e014
-def class_counts(
-    y:torch.Tensor, # `(N,)` integer classes of a training set
-    n:int, # Scores of the network: one a class, or a single one for a sigmoid
-)->torch.Tensor: # `(classes,)`, of two classes for a single score
-    "How many items of each class `y` has; a `ValueError` for a class without any"
-    count = y.cpu().bincount(minlength=max(n, 2))
-    if absent := (count==0).nonzero().flatten().tolist():
-        raise ValueError(f"class {absent[0]} has no item in the training set, and no log of its frequency: "
-                         "look at the labels and the split")
-    if len(count)>max(n, 2): raise ValueError(f"the labels are of {len(count)} classes, the network has {n} scores")
-    return count
+    def __deepcopy__(self, memo):
+        new = memo[id(self)] = type(self).__new__(type(self))
+        new.__setstate__(deepcopy(self.__getstate__(), memo))
+        return new
 
-def log_prior(
-    frequencies, # `(classes,)` how frequent each class is: counts or shares above 0, which need not sum to 1
-    n:int, # Scores of the network: one a class, or a single one for a sigmoid
-    name:str='prior', # What an error calls them
-)->torch.Tensor: # `(n,)`
-    "The log of the class frequencies, or for a single score the log odds of class 1"
-    try: f = torch.as_tensor(frequencies, dtype=torch.double)
-    except (TypeError, ValueError): raise ValueError(f"{name}={frequencies!r}: give a number above 0 a class") from None
-    if f.shape!=(max(n, 2),):
-        raise ValueError(f"{name}={frequencies!r}: give {max(n, 2)} class frequencies, in the order of the classes")
-    if not (f.isfinite() & (f>0)).all(): raise ValueError(f"{name}={frequencies!r}: class frequencies are above 0")
-    logs = (f/f.sum()).log()
-    return (logs if n>1 else logs[1:]-logs[0]).float()
+    def __reduce__(self):
+        "Pickled as a `Callback` that does nothing, so that an exported learner needs nothing of this package"
+        if isinstance(self.learn and final_bn(self.learn.model), PartialBatchNorm1d):
+            _say(self.learn, "final BN: a layer with only some parts of BN (mean_only) loads only where finalbn_fastai "
+                             "is installed; after `fold_final_bn(learn)` the export loads anywhere")
+        return Callback,(),dict(learn=self.learn)
 
 # %% ../nbs/00_head.ipynb #9d544638
 @torch.no_grad()
@@ -304,38 +336,6 @@ def start_beta(
     if bn.bias is None: raise ValueError("a final BN without a shift (affine=False) cannot start at the log-prior")
     bn.bias.copy_(log_prior(frequencies, bn.num_features))
     return model
-
-def _check_prior(prior, affine):
-    "A `ValueError` for a prior without a shift to start"
-    if prior is None or affine: return
-    raise ValueError(f"prior={prior!r} is where the shift of the final BN starts: it needs affine=True")
-
-def _in_order(prior, vocab, classes, name):
-    "The frequencies of a `dict`, by class or by its index, in the order of the vocabulary"
-    names = list(vocab or range(classes))
-    by_index = all(isinstance(k, int) for k in prior) and not set(prior)<=set(names)
-    keys = list(range(classes)) if by_index else names
-    if set(prior)==set(keys): return [prior[k] for k in keys]
-    raise ValueError(f"{name}={prior!r}: give each class its frequency, {', '.join(map(repr, names))}")
-
-def _trained_on(learn, n):
-    "How many items of each class the training set of `learn` has"
-    labels = item_labels(learn.dls.train.dataset)
-    if labels is not None: return class_counts(torch.tensor([int(o) for o in labels], dtype=torch.long), n)
-    raise ValueError("the labels of this data set cannot be read without its items: give their frequencies as a list, "
-                     "or give them to `start_beta(learn.model, frequencies)`")
-
-def class_frequencies(
-    learn:Learner, # Whose training set and vocabulary tell what `prior` means
-    prior, # `'train'`: the class frequencies of the training set; or a `dict`, list or tensor of them
-    n:int, # Scores of the network: one a class, or a single one for a sigmoid
-    name:str='prior', # What an error calls it
-): # `(classes,)` counts or shares, in the order of the classes
-    "Class frequencies in the order of the classes, whichever way they are given"
-    if isinstance(prior, dict): return _in_order(prior, getattr(learn.dls, 'vocab', None), max(n, 2), name)
-    if not isinstance(prior, str): return prior
-    if prior=='train': return _trained_on(learn, n)
-    raise ValueError(f"{name}={prior!r}: it is 'train', a dict, list or tensor of class frequencies, or None")
 
 def start_at_log_prior(
     learn:Learner, # With a final BN that has a shift; before its training
@@ -355,6 +355,41 @@ def start_at_log_prior(
     start_beta(learn.model, class_frequencies(learn, prior, n))
     return learn
 
+# %% ../nbs/00_head.ipynb #9541960e
+@contextmanager
+def _hooked(mods, hook):
+    "Let `hook` watch, or replace, what the modules `mods` return"
+    handles = [m.register_forward_hook(hook) for m in mods]
+    try: yield
+    finally:
+        for h in handles: h.remove()
+
+def _is_compiled(m): return hasattr(m, '_orig_mod') or getattr(m, '_compiled_call_impl', None) is not None
+
+@contextmanager
+def _eager(model):
+    "Run a compiled model as it was written: compiled code calls no hooks"
+    if not any(_is_compiled(m) for m in model.modules()):
+        yield
+        return
+    if not hasattr(torch.compiler, 'set_stance'):
+        raise ValueError("looking inside a compiled model takes PyTorch 2.6 or newer: do this before you compile it")
+    with torch.compiler.set_stance('force_eager'): yield
+
+@contextmanager
+def _watching(model):
+    "In evaluation mode, no gradients, no random number drawn; afterwards each module is in the mode it was in"
+    modes = [(m,m.training) for m in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad(), no_random(), _eager(model): yield
+    finally:
+        for m,was_training in modes: m.training = was_training
+
+def _output(model, xb):
+    "What `model` makes of the inputs `xb`"
+    with _watching(model): return model(*to_device(xb, next(model.parameters()).device))
+
 # %% ../nbs/00_head.ipynb #db0e7081
 def _as_keywords(f, args, skip):
     "The positional `args` of `f`, the first `skip` parameters left out, by name"
@@ -365,13 +400,43 @@ def _as_keywords(f, args, skip):
     return dict(zip(names, args))
 
 # %% ../nbs/00_head.ipynb #24fa786c
-def _check_problem(dls, y_range):
+def _check_problem(dls, y_range, yb):
     "A final BN is for single-label classification, of two classes at least"
     if y_range is not None:
         raise ValueError("y_range is for regression, a final BN for classification: leave one of them out")
-    if not len(dls.train_ds): return
-    _check_targets(_peek(dls)[1])
-    _check_classes(dls)
+    if yb is None: return
+    check_targets(yb)
+    check_classes(dls)
+
+def _refuse_second(cbs):
+    "A `ValueError` for `FinalBN` on a learner that has the layer from the start"
+    if any(getattr(cb, 'adds_layer', False) for cb in L(cbs)):
+        raise ValueError("`bn_learner` has the final BN already: leave `FinalBN` out of its cbs")
+
+# %% ../nbs/00_head.ipynb #7f8dcb39
+WORKING = ("ResNet, DenseNet, VGG, AlexNet and SqueezeNet of torchvision work, and of timm ResNet, ConvNeXt, "
+           "EfficientNet, RegNet, MobileNet and ViT (with images of its size)")
+
+def _misfit(arch, error):
+    "The `ValueError` for a network that fastai's `vision_learner` cannot cut and crown"
+    name = arch if isinstance(arch, str) else getattr(arch, '__name__', arch)
+    said = str(error).split('\n')[0] or type(error).__name__
+    return ValueError(f"{name} does not work in fastai's `vision_learner` on these images ({said}): {WORKING}; or put "
+                      "the layer on the whole network, `Learner(dls, model, cbs=FinalBN())`")
+
+def _vision_learner(dls, arch, **kwargs):
+    "A `vision_learner`, or one line for a network that it cannot take apart"
+    try: return vision_learner(dls, arch, **kwargs)
+    except (StopIteration, RuntimeError) as e:
+        if 'out of memory' in str(e) or 'Unknown model' in str(e): raise
+        raise _misfit(arch, e) from e
+
+def _try_out(learn, arch, xb):
+    "Send two images through the network, which it does not notice, before anybody waits for a training to fail"
+    n,n_out = len(xb[0]),learn.n_out
+    try: shape = tuple(_output(learn.model, xb).shape)
+    except Exception as e: raise _misfit(arch, e) from e
+    if shape!=(n, n_out): raise _misfit(arch, f"its scores have shape {shape}, not {(n, n_out)}")
 
 # %% ../nbs/00_head.ipynb #86e93f7c
 @delegates(vision_learner)
@@ -389,14 +454,23 @@ def bn_learner(
     **kwargs
 )->Learner:
     "A `vision_learner` with the paper's head: average pooling, and a final batch normalization layer (`bn_head`)"
+    check_dls(dls)
+    check_arch(arch)
     kwargs = {'concat_pool':False, **_as_keywords(vision_learner, args, 2), **kwargs}
-    final_bn = kwargs.pop('bn_final', final_bn)
-    _check_needs_bn(final_bn, mean_only=mean_only, prior=prior)
-    _check_prior(prior, affine)
-    if final_bn: _check_problem(dls, kwargs.get('y_range'))
-    if kwargs.get('lin_ftrs') is not None: kwargs['lin_ftrs'] = list(kwargs['lin_ftrs'])
+    final_bn = one_switch(final_bn, kwargs.pop('bn_final', None))
+    _check_options(momentum, affine, bias, eps, mean_only)
+    check_needs_bn(final_bn, mean_only=mean_only, prior=prior)
+    check_prior(prior, affine)
+    kwargs['lin_ftrs'] = as_sizes(kwargs.get('lin_ftrs'))
+    xb,yb = peek(dls) if len(dls.train_ds) else (None,None)
+    if final_bn:
+        _refuse_second(kwargs.get('cbs'))
+        _check_problem(dls, kwargs.get('y_range'), yb)
+        check_n_out(dls, kwargs.get('n_out'))
+    if kwargs.get('pretrained', True): check_weights(arch)
     own_head = kwargs.get('custom_head') is not None
-    learn = vision_learner(dls, arch, bn_final=final_bn and not own_head, **kwargs)
+    learn = _vision_learner(dls, arch, bn_final=final_bn and not own_head, **kwargs)
+    if xb is not None and not own_head: _try_out(learn, arch, xb)
     if not own_head: _set_output(learn.model[-1], momentum, affine, bias, eps, mean_only)
     elif final_bn: add_final_bn(learn, momentum, affine, eps, mean_only)
     if prior is not None: start_at_log_prior(learn, prior)
@@ -404,15 +478,6 @@ def bn_learner(
     if kwargs.get('pretrained', True): learn.freeze()
     if final_bn: learn.add_cb(FinalBNCheck())
     return learn
-
-# %% ../nbs/00_head.ipynb #9541960e
-@contextmanager
-def _hooked(mods, hook):
-    "Let `hook` watch, or replace, what the modules `mods` return"
-    handles = [m.register_forward_hook(hook) for m in mods]
-    try: yield
-    finally:
-        for h in handles: h.remove()
 
 # %% ../nbs/00_head.ipynb #5bbc7321
 def _last_alone(model, xb, out, calls):
@@ -425,19 +490,37 @@ def _last_alone(model, xb, out, calls):
     return last if torch.allclose(again, out, rtol=0, atol=0, equal_nan=True) else None
 
 # %% ../nbs/00_head.ipynb #9dfba1d0
+def _is_scores(out): return isinstance(out, torch.Tensor) and out.ndim==2
+
+def _not_scores(out, what):
+    "The `ValueError` for an output that is not one score a class"
+    got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+    return ValueError(f"one score a class is needed, of shape (items, classes); {what} returns {got}")
+
 def _trace(model, xb):
     "The scores for `xb`, and the layer with parameters that alone decides them, if there is one"
-    calls,was = [],model.training
-    try:
-        with torch.no_grad():
-            xb = to_device(xb, next(model.parameters()).device)
-            with _hooked(_leaves(model.eval()), lambda m,i,o: calls.append((m,o))): out = model(*xb)
-            if not isinstance(out, torch.Tensor) or out.ndim!=2:
-                got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-                raise ValueError("one score a class is needed, of shape (items, classes); "
-                                 f"this model returns {got}")
-            return out,_last_alone(model, xb, out, calls)
-    finally: model.train(was)
+    calls = []
+    with _watching(model):
+        xb = to_device(xb, next(model.parameters()).device)
+        with _hooked(_leaves(model), lambda m,i,o: calls.append((m,o))): out = model(*xb)
+        if _is_scores(out): return out,_last_alone(model, xb, out, calls) if calls else None
+    raise _not_scores(out, "this model")
+
+def _named_module(model, after):
+    "The module of `model` that `after` is, or names"
+    names = dict(model.named_modules())
+    if isinstance(after, str) and after in names: return names[after]
+    if any(m is after for m in names.values()): return after
+    last = [n for n in names if n][-5:]
+    raise ValueError(f"after={after!r} is no module of this model, nor the name of one, such as {', '.join(last)}")
+
+def _output_of(model, xb, after):
+    "What the module `after` returned last while `model` worked on `xb`"
+    outs = []
+    with _hooked([after], lambda m,i,o: outs.append(o)): _output(model, xb)
+    if outs and _is_scores(outs[-1]): return outs[-1]
+    raise _not_scores(outs[-1], f"after={type(after).__name__}") if outs else ValueError(
+        f"after={type(after).__name__}: the model does not call it")
 
 # %% ../nbs/00_head.ipynb #7227928f
 def parent_of(
@@ -458,6 +541,8 @@ class _Split:
         groups = L(self.inner(model[0]))
         if isinstance(groups[0], torch.nn.Parameter): return groups + params(model[1])
         return groups[:-1] + L([L(groups[-1]) + params(model[1])])
+    def __deepcopy__(self, memo): return type(self)(deepcopy(self.inner, memo))
+    def __reduce__(self): return partial,(trainable_params,)     # exported: one group, and nothing of this package
 
 # %% ../nbs/00_head.ipynb #787a7739
 def _replace(learn, old, new):
@@ -470,71 +555,103 @@ def _replace(learn, old, new):
 def _pair(first, bn):
     "`first`, then `bn`, marked so that removing `bn` puts `first` back in its place"
     res = nn.Sequential(first, bn)
-    res.is_final_bn_pair = True
+    res.is_final_bn_pair = res.holds_final_bn = True
     return res
 
 # %% ../nbs/00_head.ipynb #fb2a25e3
-def _place(learn, bn, lin):
-    "Put `bn` right after the module `lin`, or after the whole model if `lin` is `None`"
-    parent,name = parent_of(learn.model, lin) if lin is not None else (None,None)
-    if isinstance(parent, nn.Sequential) and name.isdigit(): return parent.insert(int(name)+1, bn)
+def _place(learn, bn, at):
+    "Put `bn` right after the module `at`, or after the whole model if `at` is `None`"
+    parent,name = parent_of(learn.model, at) if at is not None else (None,None)
+    if name=='_orig_mod': return _place(learn, bn, parent)
+    if isinstance(parent, nn.Sequential) and name.isdigit():
+        parent.holds_final_bn = True
+        return parent.insert(int(name)+1, bn)
     if parent is None and learn.splitter is not trainable_params: learn.splitter = _Split(learn.splitter)
-    _replace(learn, learn.model if lin is None else lin, _pair(learn.model if lin is None else lin, bn))
+    _replace(learn, learn.model if at is None else at, _pair(learn.model if at is None else at, bn))
 
 # %% ../nbs/00_head.ipynb #0560afe1
-def _optimize(learn, bn, lin):
-    "Add the parameters of `bn` to an optimizer that exists already, in the group that holds `lin`"
+def _optimize(learn, bn, at):
+    "Add the parameters of `bn` to an optimizer that exists already, in the group that holds those of `at`"
     opt = learn.opt_func if isinstance(learn.opt_func, OptimWrapper) else learn.opt
     if not opt: return
     groups = opt.param_lists
-    holds_lin = lambda g: lin is not None and any(p is lin.weight for p in g)
-    group = next(filter(holds_lin, groups), groups[-1])
+    before = set() if at is None else set(at.parameters())
+    group = next((g for g in groups if not before.isdisjoint(g)), groups[-1])
     for p in bn.parameters():
         group.append(p)
         if not learn.wd_bn_bias: opt.state[p]['do_wd'] = False
         if learn.train_bn: opt.state[p]['force_train'] = True
 
 # %% ../nbs/00_head.ipynb #4dbf2e8d
+def _scores_and_place(learn, xb, after):
+    "Scores for the inputs `xb`, and the module whose output they are, `None` for the whole model"
+    if after is not None:
+        at = _named_module(learn.model, after)
+        return _output_of(learn.model, xb, at),at
+    try: out,last = _trace(learn.model, xb)
+    except ValueError as e: raise ValueError(f"{e}; name the module that does: `FinalBN(after=...)`") from None
+    return out,last if isinstance(last, nn.Linear) else None
+
 def add_final_bn(
     learn:Learner, # Of any single-label classifier that gives `(N, classes)` scores
     momentum:float|None=.01, # Weight of the newest batch in the running statistics (fastai's value)
     affine:bool=True, # Learn a scale and a shift for each class?
     eps:float=1e-5, # Added to the variance before the root (PyTorch's and fastai's value; Keras's is 1e-3)
     mean_only:bool=False, # Only centre and shift the scores, not divide and scale them?
+    after=None, # Module whose output is the scores, or its name in the model; looked for if `None`
 )->nn.BatchNorm1d: # The new layer
     "Put a final BN after the last `Linear` of the model of `learn`, its parameters in the optimizer"
+    _check_options(momentum, affine, None, eps, mean_only)
     if final_bn(learn.model) is not None:
         raise ValueError("this model ends in a final BN already: a second one would undo its scale and shift. "
                          "The layer stays in the model after a fit, so leave `FinalBN` out from then on "
                          "(`bn_learner` has the layer from the start)")
-    xb,yb = _peek(learn.dls)
-    _check_targets(yb)
-    out,last = _trace(learn.model, xb)
-    lin = last if isinstance(last, nn.Linear) else None
+    xb,yb = peek(learn.dls)
+    check_targets(yb)
+    out,at = _scores_and_place(learn, xb, after)
     bn = _output_bn(out.shape[1], momentum, affine, eps, mean_only).to(out.device)
-    _place(learn, bn, lin)
-    _optimize(learn, bn, lin)
+    _place(learn, bn, at)
+    _optimize(learn, bn, at)
     return bn
 
 # %% ../nbs/00_head.ipynb #cf9690ea
 class FinalBN(FinalBNCheck):
     "Puts a final BN on the model as soon as it joins a `Learner`: in `cbs`, by `add_cb`, or for one `fit`"
+    adds_layer = True
     def __init__(self,
         momentum:float|None=.01, # Weight of the newest batch in the running statistics (fastai's value)
         affine:bool=True, # Learn a scale and a shift for each class?
         eps:float=1e-5, # Added to the variance before the root (PyTorch's and fastai's value; Keras's is 1e-3)
         mean_only:bool=False, # Only centre and shift the scores, not divide and scale them?
         prior=None, # Where the shift starts (`start_at_log_prior`): `'train'`, class frequencies, or `None` for zero
+        after=None, # Module whose output is the scores, or its name in the model; looked for if `None`
     ):
-        _check_prior(prior, affine)
+        _check_options(momentum, affine, None, eps, mean_only)
+        check_prior(prior, affine)
         store_attr()
         self.layer = None
 
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
-        if name=='learn' and value is not None and (self.layer is None or final_bn(value.model) is not self.layer):
-            self.layer = add_final_bn(value, self.momentum, self.affine, self.eps, self.mean_only)
-            if self.prior is not None: start_at_log_prior(value, self.prior)
+        if name=='learn' and value is not None: self._join(value)
+
+    def _options(self): return self.momentum,self.affine,self.eps,self.mean_only
+
+    def _join(self, learn):
+        "Put the layer on the model of `learn`, or take over one that is there"
+        bn = final_bn(learn.model)
+        if bn is not None and bn is self.layer: return
+        if bn is not None and _options_of(bn)==self._options():
+            self.layer = bn
+            return _say(learn, "final BN: the model has the layer already, and keeps it as it is")
+        self.layer = add_final_bn(learn, *self._options(), self.after)
+        if self.prior is not None: start_at_log_prior(learn, self.prior)
+
+# %% ../nbs/00_head.ipynb #57bc3761
+def _options_of(bn):
+    "The options that the layer `bn` was made with: momentum, affine, eps, mean_only"
+    parts = getattr(bn, 'parts', PARTS_OF_BN)
+    return bn.momentum,bn.affine,bn.eps,'var' not in parts
 
 # %% ../nbs/00_head.ipynb #e3fbf726
 def last_layer(
@@ -546,7 +663,38 @@ def last_layer(
     if len(dl.dataset)==0:
         raise ValueError("there is no image to find the last layer with (an exported learner holds none): "
                          "give some as `dl`, or adjust the learner before its export")
-    return _trace(learn.model, _peek(DataLoaders(dl))[0])[1]
+    return _trace(learn.model, peek(DataLoaders(dl))[0])[1]
+
+# %% ../nbs/00_head.ipynb #bbd32a28
+def _layers_more(error):
+    "By how many BN layers a file of weights has more than the model, if that is all they differ by; otherwise 0"
+    missing,_,unexpected = str(error).partition('Unexpected key')
+    layers = unexpected.count('running_mean"')-missing.count('running_mean"')
+    numbers = (unexpected.count('"')-missing.count('"'))//2
+    differs_by_one = abs(layers)==1 and 3<=layers*numbers<=5 and 'size mismatch' not in unexpected+missing
+    return layers if differs_by_one else 0
+
+def _load_advice(learn, error):
+    "A line where a final BN is all that a file of weights and the model of `learn` differ by, or `None`"
+    more,has_layer = _layers_more(error),final_bn(learn.model) is not None
+    if more==1 and not has_layer:
+        return ("these weights are of a network with a final BN, and this one has none: build it with "
+                "`bn_learner(dls, arch)`, or `add_cb(FinalBN())` before loading")
+    if more==-1 and has_layer:
+        return ("these weights are of a network without a final BN, and this one has it: build it with "
+                "`bn_learner(dls, arch, final_bn=False)`, or without `FinalBN`, load, and add the layer then")
+
+_fastai_load = Learner.load
+
+@patch
+@delegates(_fastai_load)
+def load(self:Learner, file, device=None, **kwargs):
+    "Load model and optimizer state as fastai does, and say it in one line if a final BN is what does not fit"
+    try: return _fastai_load(self, file, device, **kwargs)
+    except RuntimeError as e:
+        advice = _load_advice(self, e)
+        if advice is None: raise
+        raise RuntimeError(advice) from e
 
 # %% ../nbs/00_head.ipynb #d834679c
 def _remove(learn, bn):
@@ -557,6 +705,7 @@ def _remove(learn, bn):
         _replace(learn, parent, parent[0])
     elif isinstance(parent, nn.Sequential) and name.isdigit(): del parent[int(name)]
     else: _replace(learn, bn, nn.Identity())
+    if parent is not None: parent.holds_final_bn = False
     learn.remove_cb(FinalBNCheck)
     learn.opt = None
 
@@ -565,16 +714,22 @@ def drop_final_bn(
     learn:Learner # With a final BN
 )->Learner: # The same, without
     "Remove the final BN and change nothing else, as H-1 does for inference (arXiv:2109.09016, 4.1 and Table 4)"
+    _check_learner(learn, 'drop_final_bn')
     _remove(learn, _require_bn(learn, 'drop'))
     return learn
 
 # %% ../nbs/00_head.ipynb #581604f1
+def _last_of(m):
+    "The last module of a plain `Sequential`, and of one that it holds; `m` itself if it is none"
+    while getattr(type(m), 'forward', None) is nn.Sequential.forward and len(m): m = m[-1]
+    return m
+
 def _before(model, bn):
-    "The module right before `bn` in the `Sequential` that holds it, `None` elsewhere"
+    "The module right before `bn` in the `Sequential` that holds it, the last of it if that is a `Sequential` too"
     parent,name = parent_of(model, bn)
     mods = list(parent.children()) if isinstance(parent, nn.Sequential) else [bn]
     i = next(i for i,m in enumerate(mods) if m is bn)
-    return mods[i-1] if i else None
+    return _last_of(mods[i-1]) if i else None
 
 # %% ../nbs/00_head.ipynb #ec4ed946
 def _doubles(*ts):
@@ -592,15 +747,33 @@ def _constants(bn):
     return mean,var,eps,scale,shift
 
 # %% ../nbs/00_head.ipynb #06f8ec18
+def _check_linear(lin):
+    "A `ValueError` unless `lin` is a `Linear` with a weight of its own"
+    if getattr(type(lin), 'forward', None) is not nn.Linear.forward:
+        raise ValueError(f"only a Linear can take in the final BN, and the layer before it is {type(lin).__name__}: "
+                         "keep the layer (it costs next to nothing), or end the model in a Linear and train again")
+    if 'weight' in lin._parameters: return
+    raise ValueError("the weight of the Linear before the final BN is computed anew for each batch (weight norm or "
+                     "another parametrization): take that off first, `torch.nn.utils.remove_weight_norm(layer)` or "
+                     "`torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')`")
+
+def _check_trained(bn):
+    "A `ValueError` for running statistics that no batch has gone into"
+    if bn.running_var is None: raise ValueError("this final BN keeps no running statistics: there is nothing to fold")
+    if int(bn.num_batches_tracked) or (bn.running_mean!=0).any() or (bn.running_var!=1).any(): return
+    raise ValueError("this final BN has seen no batch yet, and would be folded with the statistics it starts from: "
+                     "train first, or call `recompute_stats(learn)`")
+
 def fold_final_bn(
     learn:Learner # With a final BN after a `Linear`
 )->Learner: # The same predictions, one layer less
     "Merge the final BN into the `Linear` before it, exactly: the same predictions at no cost"
+    _check_learner(learn, 'fold_final_bn')
     bn = _require_bn(learn, 'fold')
     lin = _before(learn.model, bn)
-    if getattr(type(lin), 'forward', None) is not nn.Linear.forward:
-        raise ValueError(f"only a Linear can take in the final BN, and the layer before it is {type(lin).__name__}: "
-                         "keep the layer (it costs next to nothing), or end the model in a Linear and train again")
+    _check_linear(lin)
+    _check_trained(bn)
+    _say(learn, _settling(bn))
     mean,var,eps,scale,shift = _constants(bn)
     w,b = fuse_linear_bn_weights(*_doubles(lin.weight, lin.bias, mean, var), eps, *_doubles(scale, shift))
     grad,dtype = lin.weight.requires_grad,lin.weight.dtype
@@ -609,17 +782,38 @@ def fold_final_bn(
     return learn
 
 # %% ../nbs/00_head.ipynb #dcdf0428
+def _loader_for(learn, dl):
+    "The batches to take statistics from: `dl`, or the whole training set"
+    if dl is not None:
+        is_cut = isinstance(dl, DataLoader) and dl.drop_last and not is_weighted(dl)
+        return whole_set(dl) if is_cut else dl
+    if not is_weighted(learn.dls.train): return whole_set(learn.dls.train)
+    raise ValueError("this training draws some items more often than others, so its scores have other statistics than "
+                     "the training set's: say which, dl=learn.dls.train (as trained), or a loader of each item "
+                     "once, which moves the threshold (dl=whole_set(learn.dls.train), from `finalbn_fastai.checks`)")
+
+def _scores_into(learn, bn, dl):
+    "`(N,classes)` scores that come to `bn` for the items of `dl`, in double precision"
+    seen = []
+    hook = bn.register_forward_pre_hook(lambda m,x: seen.append(x[0].detach().double().cpu()))
+    try:
+        with _eager(learn.model): learn.validate(dl=dl)
+    finally: hook.remove()
+    return torch.cat(seen) if seen else torch.zeros(0, bn.num_features)
+
 def recompute_stats(
     learn:Learner, # With a final BN
-    dl=None, # `DataLoader` to take the statistics from; the training set if `None`
+    dl=None, # Loader to take the statistics from; the training set if `None`
 )->Learner:
     "Set the running mean and variance of the final BN to those of the whole training set, in one pass without dropout"
-    bn,seen = _require_bn(learn, 'recompute'),[]
-    if dl is None: dl = learn.dls.train.new(shuffle=False, drop_last=False)
-    hook = bn.register_forward_pre_hook(lambda m,x: seen.append(x[0].detach().double().cpu()))
-    try: learn.get_preds(dl=dl, act=noop, reorder=False)
-    finally: hook.remove()
-    z = torch.cat(seen)
+    _check_learner(learn, 'recompute_stats')
+    bn = _require_bn(learn, 'recompute')
+    z = _scores_into(learn, bn, _loader_for(learn, dl))
+    if len(z)<2: raise ValueError(f"statistics need two items or more, and this loader gave {len(z)}")
+    if bad := int((~z.isfinite().all(1)).sum()):
+        raise ValueError(f"the scores of {bad} of {len(z)} items are NaN or infinite, so the statistics stay as they "
+                         "were: look for broken images, or for a training that diverged")
     bn.running_mean.copy_(z.mean(0))
     bn.running_var.copy_(z.var(0))
+    bn.recomputed = True
     return learn

@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 from fastai.data.core import TfmdLists
 from fastai.data.transforms import Categorize, CategoryMap, ColReader
 from fastai.metrics import F1Score
+from .checks import item_labels
 from .extras import needs
-from .head import item_labels
 
 # %% auto #0
 __all__ = ['class_scores', 'probability_scores', 'minority', 'class_indices', 'class_names', 'train_classes', 'rare_class',

@@ -16,8 +16,9 @@ from fastai.callback.schedule import Learner
 from fastai.optimizer import Adam
 from .adjust import tau_scores
 from .after import TAUS, after_scores
-from .head import PARTS_OF_BN, add_final_bn, check_batches, class_counts, final_bn, new_final_bn
-from .head import parent_of, recompute_stats, start_beta
+from .checks import check_batches, class_counts
+from .head import PARTS_OF_BN, add_final_bn, final_bn, new_final_bn, parent_of, recompute_stats
+from .head import start_beta
 from .metrics import score_run
 from .replicas import NoValidation, ReplicaBatchNorm1d, ReplicaLinear, before_last, decay_groups
 from .replicas import keras_adam, momentum_sgd
