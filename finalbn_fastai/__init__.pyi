@@ -1,4 +1,5 @@
 # Made by `make export`: edit `_names` in nbs/41_package.ipynb
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 import torch.nn as nn
 from .head import FinalBN as FinalBN
@@ -10,6 +11,7 @@ from .head import final_bn as final_bn
 from .head import fold_final_bn as fold_final_bn
 from .head import recompute_stats as recompute_stats
 from .head import start_at_log_prior as start_at_log_prior
+from .metrics import class_f1 as class_f1
 from .metrics import class_scores as class_scores
 from .metrics import minority as minority
 from .metrics import minority_f1 as minority_f1
@@ -25,14 +27,25 @@ from .adjust import choose_threshold as choose_threshold
 from .adjust import logit_adjust as logit_adjust
 from .adjust import logn as logn
 from .adjust import scale_temperature as scale_temperature
+from .adjust import set_threshold as set_threshold
 from .adjust import tau_normalize as tau_normalize
 from .digits import digit_dls as digit_dls
 from .digits import imbalanced_split as imbalanced_split
 from .digits import mnist as mnist
 from .leaves import leaf_dls as leaf_dls
 from .leaves import plantvillage as plantvillage
+from .report import class_report as class_report
+from .report import class_weights as class_weights
+from .report import imbalance_report as imbalance_report
+from .report import stratified as stratified
 from .networks import architecture as architecture
 from .networks import efficientnet_lite0 as efficientnet_lite0
+from .serving import ServedModel as ServedModel
+from .serving import export_onnx as export_onnx
+from .serving import export_program as export_program
+from .serving import load_model as load_model
+from .serving import model_card as model_card
+from .serving import save_model as save_model
 from .training import LOSSES as LOSSES
 from .study import Study as Study
 from .study import StudyError as StudyError
@@ -49,13 +62,15 @@ from .tables import show as show
 from .tables import summary as summary
 
 __version__: str
-__all__ = ['DIGITS', 'FinalBN', 'FinalBNCheck', 'LEAVES', 'LOSSES', 'LogitAdjustedLoss', 'Study', 'StudyError', 'Task',
-           'add_final_bn', 'architecture', 'as_read', 'at_prevalence', 'beside_paper', 'bn_head', 'bn_learner',
-           'center_logits', 'check_final_bn', 'choose_threshold', 'class_scores', 'digit_dls', 'drop_final_bn',
-           'efficientnet_lite0', 'final_bn', 'fold_final_bn', 'get_study', 'imbalanced_split', 'leaf_dls',
-           'logit_adjust', 'logn', 'margin', 'minority', 'minority_f1', 'mnist', 'paired_interval', 'paper_table',
-           'plantvillage', 'prevalence_threshold', 'prior_threshold', 'probability_scores', 'recompute_stats',
-           'results', 'run_study', 'scale_temperature', 'show', 'start_at_log_prior', 'summary', 'tau_normalize']
+__all__ = ['DIGITS', 'FinalBN', 'FinalBNCheck', 'LEAVES', 'LOSSES', 'LogitAdjustedLoss', 'ServedModel', 'Study',
+           'StudyError', 'Task', 'add_final_bn', 'architecture', 'as_read', 'at_prevalence', 'beside_paper', 'bn_head',
+           'bn_learner', 'center_logits', 'check_final_bn', 'choose_threshold', 'class_f1', 'class_report',
+           'class_scores', 'class_weights', 'digit_dls', 'drop_final_bn', 'efficientnet_lite0', 'export_onnx',
+           'export_program', 'final_bn', 'fold_final_bn', 'get_study', 'imbalance_report', 'imbalanced_split',
+           'leaf_dls', 'load_model', 'logit_adjust', 'logn', 'margin', 'minority', 'minority_f1', 'mnist', 'model_card',
+           'paired_interval', 'paper_table', 'plantvillage', 'prevalence_threshold', 'prior_threshold',
+           'probability_scores', 'recompute_stats', 'results', 'run_study', 'save_model', 'scale_temperature',
+           'set_threshold', 'show', 'start_at_log_prior', 'stratified', 'stratified_dls', 'summary', 'tau_normalize']
 
 def bn_head(nf: int, n_out: int, final_bn: bool = True, momentum: float|None = 0.01, affine: bool = True, bias:
             bool|None = None, lin_ftrs: list|None = None, ps: float|list = 0.5, concat_pool: bool = False, init=None,
@@ -70,4 +85,8 @@ def bn_learner(dls, arch, *args, final_bn: bool = True, momentum: float|None = 0
                0.95), cut=None, init=..., custom_head=None, concat_pool=True, pool=True, lin_ftrs=None, ps=0.5,
                first_bn=True, bn_final=False, lin_first=False, y_range=None, n_in=3) -> Learner:
     """A `vision_learner` with the paper's head: average pooling, and a final batch normalization layer (`bn_head`)"""
+    ...
+def stratified_dls(path, valid_pct: float = 0.2, seed: int|None = 0, item_tfms=None, batch_tfms=None, img_cls=..., *,
+                   bs: int = 64, val_bs: int = None, shuffle: bool = True, device=None) -> DataLoaders:
+    """fastai's `ImageDataLoaders.from_folder` with a split that has the rare class in both parts"""
     ...

@@ -13,6 +13,7 @@ from scipy.stats import binomtest, bootstrap, hypergeom
 from sklearn.metrics import average_precision_score, roc_auc_score
 from fastcore.basics import noop
 from fastcore.meta import delegates
+from fastai.callback.progress import ProgressCallback
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import TrainTestSplitter, get_image_files, parent_label
@@ -259,7 +260,8 @@ def labelled_scores(
     dl=None, # `DataLoader` of labelled images; `learn.dls.valid` if `None`
 )->tuple: # `(N,n)` scores in double precision, and `(N,)` classes
     "The scores of `learn` before softmax or sigmoid, and the classes; a `ValueError` for NaN or no class"
-    with learn.no_bar(): z,y = learn.get_preds(dl=learn.dls.valid if dl is None else dl, act=noop)
+    bars = [cb for cb in learn.cbs if isinstance(cb, ProgressCallback)]
+    with learn.removed_cbs(bars): z,y = learn.get_preds(dl=learn.dls.valid if dl is None else dl, act=noop)
     if not isinstance(y, torch.Tensor) or not len(z):
         raise ValueError("there is no image with a class here: give labelled ones, such as "
                          "`learn.dls.test_dl(items, with_labels=True)`")
