@@ -92,7 +92,7 @@ _MORE = dict(removed=_removed, calibrated=_calibrated, by_epoch=_by_epoch)
 def _draw(t):
     "What decides the draw of a trial"
     more = dict(more=(0,N_MORE)) if t['after'] else {}
-    return dict(seed=t['seed'], train=(1000,t['n_unhealthy']), by_leaf=bool(t['by_leaf']), **more)
+    return dict(seed=t['seed'], train=(t['n_healthy'],t['n_unhealthy']), by_leaf=bool(t['by_leaf']), **more)
 
 def _parts(t, photos):
     "The part of each photograph in the draw of a trial, as a position in `PARTS`"
@@ -301,7 +301,7 @@ def leaf_steps(
     trial:dict # Of `LEAVES`
 )->int: # Steps of gradient descent
     "How many batches a trial trains on"
-    return sum(n_epochs(trial))*n_batches(1000+trial['n_unhealthy'], trial)
+    return sum(n_epochs(trial))*n_batches(trial['n_healthy']+trial['n_unhealthy'], trial)
 
 def leaf_block(
     trial:dict # Of `LEAVES`
@@ -310,13 +310,13 @@ def leaf_block(
     return 10 if _on_features(trial) else 1
 
 _usual = dict(plant=list(PLANTS), arch='efficientnet_lite0', final_bn=[False,True], output='softmax', loss='CCE',
-              bias=True, init='fastai', n_unhealthy=10, epochs=10, lr=1e-3, bs=64, momentum=.01, affine=True, wd=.01,
-              size=224, by_leaf=None, removed=None, calibrated=None, body=None, augment=None, mixup=None, by_epoch=None,
-              pretrained=True, bf16=None, **LATER)
+              bias=True, init='fastai', n_healthy=1000, n_unhealthy=10, epochs=10, lr=1e-3, bs=64, momentum=.01,
+              affine=True, wd=.01, size=224, by_leaf=None, removed=None, calibrated=None, body=None, augment=None,
+              mixup=None, by_epoch=None, pretrained=True, bf16=None, **LATER)
 _switches = {k:ON_OR_NONE for k in ('by_leaf','removed','calibrated','augment','mixup','by_epoch','bf16')}
 _allowed = dict(SHARED, plant=PLANTS, arch=find_architecture, bias=SWITCH, init=tuple(INITS),
-                n_unhealthy=whole(1), size=whole(8), body=BODIES, pretrained=SWITCH, **_switches)
-_younger = 'pretrained','bf16',*LATER
+                n_healthy=whole(1), n_unhealthy=whole(1), size=whole(8), body=BODIES, pretrained=SWITCH, **_switches)
+_younger = 'pretrained','bf16','n_healthy',*LATER
 LEAVES = Task(run_leaves, _usual, _allowed, _refuse_leaves, steps=leaf_steps,
               like=('arch','size','bs','body','augment','mixup','bf16'), block=leaf_block, younger=_younger)
 
