@@ -54,6 +54,8 @@ from .study import get_study as get_study
 from .study import run_study as run_study
 from .digit_runs import DIGITS as DIGITS
 from .leaf_runs import LEAVES as LEAVES
+from .own_runs import own_images as own_images
+from .comparison import compare as compare
 from .tables import as_read as as_read
 from .tables import beside_paper as beside_paper
 from .tables import paper_table as paper_table
@@ -65,12 +67,13 @@ __version__: str
 __all__ = ['DIGITS', 'FinalBN', 'FinalBNCheck', 'LEAVES', 'LOSSES', 'LogitAdjustedLoss', 'ServedModel', 'Study',
            'StudyError', 'Task', 'add_final_bn', 'architecture', 'as_read', 'at_prevalence', 'beside_paper', 'bn_head',
            'bn_learner', 'center_logits', 'check_final_bn', 'choose_threshold', 'class_f1', 'class_report',
-           'class_scores', 'class_weights', 'digit_dls', 'drop_final_bn', 'efficientnet_lite0', 'export_onnx',
-           'export_program', 'final_bn', 'fold_final_bn', 'get_study', 'imbalance_report', 'imbalanced_split',
-           'leaf_dls', 'load_model', 'logit_adjust', 'logn', 'margin', 'minority', 'minority_f1', 'mnist', 'model_card',
-           'paired_interval', 'paper_table', 'plantvillage', 'prevalence_threshold', 'prior_threshold',
-           'probability_scores', 'recompute_stats', 'results', 'run_study', 'save_model', 'scale_temperature',
-           'set_threshold', 'show', 'start_at_log_prior', 'stratified', 'stratified_dls', 'summary', 'tau_normalize']
+           'class_scores', 'class_weights', 'compare', 'digit_dls', 'drop_final_bn', 'efficientnet_lite0',
+           'export_onnx', 'export_program', 'final_bn', 'fold_final_bn', 'get_study', 'imbalance_report',
+           'imbalanced_split', 'leaf_dls', 'load_model', 'logit_adjust', 'logn', 'margin', 'minority', 'minority_f1',
+           'mnist', 'model_card', 'own_images', 'paired_interval', 'paper_table', 'plantvillage',
+           'prevalence_threshold', 'prior_threshold', 'probability_scores', 'recompute_stats', 'results', 'run_study',
+           'save_model', 'scale_temperature', 'set_threshold', 'show', 'start_at_log_prior', 'stratified',
+           'stratified_dls', 'summary', 'tau_normalize']
 
 def bn_head(nf: int, n_out: int, final_bn: bool = True, momentum: float|None = 0.01, affine: bool = True, bias:
             bool|None = None, lin_ftrs: list|None = None, ps: float|list = 0.5, concat_pool: bool = False, init=None,
