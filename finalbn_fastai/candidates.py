@@ -6,6 +6,7 @@
 from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy.special import logsumexp
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
@@ -19,9 +20,9 @@ from .tables import with_interval
 from .thresholds import at_prevalence, prevalence_threshold
 
 # %% auto #0
-__all__ = ['AS_IT_COMES', 'SHIFT', 'LINE', 'CANDIDATES', 'PLAIN', 'FEW', 'VERDICTS', 'has_layer', 'rare_margin', 'prior_to',
-           'score_split', 'score_splits', 'summarize', 'choose_candidate', 'Recommendation', 'images_needed',
-           'recommend']
+__all__ = ['AS_IT_COMES', 'SHIFT', 'LINE', 'CANDIDATES', 'PLAIN', 'FEW', 'VERDICTS', 'has_layer', 'rare_margin', 'lead',
+           'prior_to', 'score_split', 'score_splits', 'summarize', 'choose_candidate', 'Recommendation',
+           'images_needed', 'recommend']
 
 # %% ../nbs/08e_candidates.ipynb #f704d6da
 AS_IT_COMES,SHIFT,LINE = 'as it comes','log-prior shift','line'
@@ -53,6 +54,14 @@ def rare_margin(
     z = np.asarray(z, float)
     return z[:,rare]-logsumexp(np.delete(z, rare, 1), axis=1)
 
+def lead(
+    z, # `(N,classes)` scores
+    rare:int, # The class that is scored
+)->np.ndarray: # `(N,)` logits, above 0 where the class has the largest score
+    "How far one class is ahead of the best of the others: the difference of scores, where there are two"
+    z = np.asarray(z, float)
+    return z[:,rare]-np.delete(z, rare, 1).max(1)
+
 def prior_to(
     counts, # `(classes,)` images of each class
     rare:int, # One of the classes
@@ -79,26 +88,36 @@ def _out_of_fold(y, m, prevalence, seed):
     return found
 
 # %% ../nbs/08e_candidates.ipynb #597bbd93
-def _class_columns(images, z, m, at, prevalence):
+def _said(z, m, at, rare):
+    "The class of each image: the rare one where its margin `m` is above the line, else the best of the others"
+    others = np.delete(np.arange(z.shape[1]), rare)
+    return np.where(m>at, rare, others[z[:,others].argmax(1)])
+
+def _class_columns(images, y, said, prevalence):
     "Precision, recall and F1 of each class at a prevalence of the rare one, as columns"
-    y,rare = z[1],images.rare_index
-    others = np.delete(np.arange(len(images.vocab)), rare)
-    said = np.where(m>at, rare, others[np.delete(z[0], rare, 1).argmax(1)])
-    share = (y==rare).mean()
-    weight = np.where(y==rare, prevalence/share, (1-prevalence)/(1-share))
+    is_rare = y==images.rare_index
+    share = is_rare.mean()
+    weight = np.where(is_rare, prevalence/share, (1-prevalence)/(1-share))
     found = precision_recall_fscore_support(y, said, labels=range(len(images.vocab)), sample_weight=weight,
                                             zero_division=0)
     named = zip(('precision','recall','F1'), found)
     return {f'{what}: {c}':v for what,values in named for c,v in zip(images.vocab, values)}
 
+class _Ruled(NamedTuple):
+    "What a rule makes of the scores of all images"
+    z:np.ndarray # `(N,classes)` scores
+    m:np.ndarray # `(N,)` margins of the rare class
+    at:float # The line, above which an image is of the rare class
+    held:np.ndarray # Margins of the validation images to judge the rule by: less a line not chosen on them
+
 def _of_rule(rule, z, y, part, rare, prevalence, named, seed):
-    "Margins of all images, the line, and the validation margins to judge the rule by: less a line not chosen on them"
+    "The scores of a way under a rule"
     if rule==SHIFT: z = _shifted(z, y[part==0], rare, prevalence, named)
-    m,is_rare = rare_margin(z, rare),y==rare
+    if rule!=LINE: return _Ruled(z, lead(z, rare), 0., lead(z, rare)[part==1])
+    m,is_rare = rare_margin(z, rare),(y==rare)[part==1]
     held = m[part==1]
-    if rule!=LINE: return m,0.,held
-    at = prevalence_threshold(is_rare[part==1], held, prevalence)
-    return m,at,_out_of_fold(is_rare[part==1], held, prevalence, seed)
+    at = prevalence_threshold(is_rare, held, prevalence)
+    return _Ruled(z, m, at, _out_of_fold(is_rare, held, prevalence, seed))
 
 def score_split(
     images:OwnImages,
@@ -113,14 +132,16 @@ def score_split(
     is_rare,test = y==rare,part==2
     for candidate,(way,rule) in CANDIDATES.items():
         if way not in scores: continue
-        m,at,held = _of_rule(rule, scores[way], y, part, rare, prevalence, named, seed)
-        found = at_prevalence(is_rare[test], m[test], prevalence, at)
+        o = _of_rule(rule, scores[way], y, part, rare, prevalence, named, seed)
+        z,m = o.z[test],o.m[test]
+        found = at_prevalence(is_rare[test], m, prevalence, o.at)
         kept = {k:float(found[k]) for k in ('f1','precision','recall','alarms','false_alarms')}
-        valid_f1 = float(at_prevalence(is_rare[part==1], held, prevalence)['f1'])
-        ranked = is_rare[test],m[test]
+        valid_f1 = float(at_prevalence(is_rare[part==1], o.held, prevalence)['f1'])
+        ranked = is_rare[test],rare_margin(z, rare)
         ranks = dict(roc_auc=roc_auc_score(*ranked), pr_auc=pr_auc_at(*ranked, prevalence))
-        by_class = _class_columns(images, (scores[way][test],y[test]), m[test], at, prevalence)
-        rows.append(dict(candidate=candidate, seed=seed, valid_f1=valid_f1, threshold=at, **kept, **ranks, **by_class))
+        by_class = _class_columns(images, y[test], _said(z, m, o.at, rare), prevalence)
+        first = dict(candidate=candidate, seed=seed, valid_f1=valid_f1, threshold=o.at)
+        rows.append({**first, **kept, **ranks, **by_class})
     return rows
 
 # %% ../nbs/08e_candidates.ipynb #45aadc82
