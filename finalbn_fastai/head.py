@@ -229,7 +229,11 @@ def _start_shows(bn):
 
 def _settling(bn):
     "A line about running statistics that are not settled, `None` unless that moves or shrinks the scores by a tenth"
-    left = 0. if bn is None or bn.running_var is None else _unsettled(bn)
+    if bn is None or bn.running_var is None: return None
+    if not (bn.running_mean.isfinite() & bn.running_var.isfinite()).all():
+        return ("final BN: its running statistics are NaN or infinite, and so is every prediction: look for broken "
+                "images and at the learning rate, and train anew")
+    left = _unsettled(bn)
     if not .01<left<1: return None
     spread,moved = _start_shows(bn)
     if (spread-1).abs().max()<.1 and moved.abs().max()<.1: return None
