@@ -361,7 +361,7 @@ def compare(
     rare:_text("The class that matters; the one with the fewest images if not given.")=None,
     prevalence:Annotated[list[float], Option(show_default=False, help="Share of the rare class where it will be used, "
                                              "as 0.001; may be repeated, the first decides.")]=(),
-    seeds:Annotated[int, Option(help="Splits, two or more.")]=5,
+    seeds:Annotated[int, Option(help="Splits, two or more.")]=10,
     name_column:_text("CSV: column of file names; the first if not given.")=None,
     label_column:_text("CSV: column of labels; the second if not given.")=None,
     images:_text("CSV: folder that names are relative to; that of the CSV file if not given.")=None,

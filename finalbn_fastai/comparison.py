@@ -232,7 +232,7 @@ def by_class(
     return pd.DataFrame([{'candidate':c, 'class':name, **one(c, name)} for c,name in shown])
 
 # %% ../nbs/08f_comparison.ipynb #7e577dca
-_defaults = dict(seeds=5, arch='efficientnet_lite0', size=224, epochs=10, lr=3e-3, bs=64, valid=.2, test=.2,
+_defaults = dict(seeds=10, arch='efficientnet_lite0', size=224, epochs=10, lr=3e-3, bs=64, valid=.2, test=.2,
                  pretrained=True, unfreeze=False)
 
 _reading = 'name_column','label_column','group','images'
@@ -448,7 +448,7 @@ def _why(rows, way):
 def check_comparison(
     images:OwnImages,
     prevalence=None, # As for `compare`
-    seeds:int=5, # As for `compare`
+    seeds:int=10, # As for `compare`
     unfreeze:bool=False, # As for `compare`
     **of_runs # arch, size, epochs, lr, bs, valid, test, pretrained of `compare`
 )->tuple: # Prevalences to score at, the folder's last; the study
@@ -459,7 +459,7 @@ def compare(
     data, # A folder with one folder a class, a CSV file, fastai `DataLoaders`, or what `own_images` returned
     prevalence=None, # Share of the rare class where it will be used, or a list of shares; the folder's too, in any case
     rare:str|None=None, # The class that matters; the one with the fewest images if `None`
-    seeds:int=5, # Splits, two or more
+    seeds:int=10, # Splits, two or more
     arch:str='efficientnet_lite0', # Name of a body: of this package, of torchvision or of timm
     size:int=224, # Edge in pixels of the square that images are resized to
     epochs:int=10, # Passes over the training images

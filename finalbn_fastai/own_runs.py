@@ -506,7 +506,7 @@ def own_task(
 
 def own_study(
     images:OwnImages,
-    seeds:int=5, # Splits
+    seeds:int=10, # Splits
     unfreeze:bool=False, # Train whole networks, not heads on a frozen body?
     **settings # Of `own_task`: arch, size, pretrained, epochs, lr, bs, valid, test
 )->Study: # Its table is named by the images and by their fingerprint
