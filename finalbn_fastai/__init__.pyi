@@ -47,8 +47,8 @@ from .serving import load_model as load_model
 from .serving import model_card as model_card
 from .serving import save_model as save_model
 from .training import LOSSES as LOSSES
+from .files import StudyError as StudyError
 from .study import Study as Study
-from .study import StudyError as StudyError
 from .study import Task as Task
 from .study import get_study as get_study
 from .study import run_study as run_study
