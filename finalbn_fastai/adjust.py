@@ -10,9 +10,9 @@ from torch import nn
 from fastcore.basics import noop
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
-from .checks import class_counts, class_frequencies, class_indices, log_prior
+from .checks import class_counts, class_frequencies, class_indices, class_names, log_prior
 from .head import final_bn, last_layer
-from .metrics import temperature
+from .metrics import rare_class, temperature
 from .thresholds import margin, prevalence_threshold
 
 # %% auto #0
@@ -206,17 +206,13 @@ def tau_normalize(
     return learn
 
 # %% ../nbs/01c_adjust.ipynb #e13b88de
-def _rare_class(learn, rare, n):
+def _rare_class(learn, rare):
     "The index of the rare one of two classes: as named, or the rarer one of the training set"
-    names = list(getattr(learn.dls, 'vocab', None) or range(2))
-    if rare in names: return names.index(rare)
-    if rare is not None and rare in (0,1): return int(rare)
-    if rare is not None: raise ValueError(f"rare={rare!r}: name one of the classes, {', '.join(map(repr, names))}")
-    try: counts = class_frequencies(learn, 'train', n)
-    except ValueError: counts = [1,1]
-    if counts[0]!=counts[1]: return int(counts.argmin())
+    try: return rare_class(learn.dls, rare)
+    except ValueError:
+        if rare is not None: raise
     raise ValueError("which class is rare cannot be read from the training set, or none is: "
-                     f"name it, such as rare={names[1]!r}")
+                     f"name it, such as rare={class_names(learn.dls)[-1]!r}")
 
 def _threshold(z, y, rare, prevalence, **costs):
     "The threshold of `prevalence_threshold` for scores `z`; a `ValueError` if it is no number, a warning if few decide"
@@ -253,7 +249,7 @@ def choose_threshold(
     "Put the threshold between two classes where `prevalence_threshold` wants it, in the bias"
     dl = learn.dls.valid if dl is None else dl
     layer,n = _two_class(learn, dl)
-    rare = _rare_class(learn, rare, n)
+    rare = _rare_class(learn, rare)
     z,y = _labelled_scores(learn, layer, dl)
     at = _threshold(z, y, rare, prevalence, cost_miss=cost_miss, cost_alarm=cost_alarm)
     _move_to(learn, layer, at, rare, n)
@@ -269,7 +265,7 @@ def set_threshold(
     if isinstance(at, bool) or not isinstance(at, (int,float)) or not abs(at)<float('inf'):
         raise ValueError(f"at={at!r}: give a number in logits, log(p/(1-p)) for a probability p of the rare class")
     layer,n = _two_class(learn)
-    _move_to(learn, layer, at, _rare_class(learn, rare, n), n)
+    _move_to(learn, layer, at, _rare_class(learn, rare), n)
     learn.prevalence = None
     return learn
 

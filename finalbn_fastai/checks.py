@@ -4,7 +4,7 @@
 
 # %% ../nbs/00_checks.ipynb #eda2fd4e
 from __future__ import annotations
-import math
+import math, random
 from bisect import bisect_left
 from numbers import Number
 from pathlib import Path
@@ -181,11 +181,15 @@ def check_classes(
 ):
     "A `ValueError` unless the vocabulary and the training set have two classes at least"
     vocab = getattr(dls, 'vocab', None)
-    y = class_indices(getattr(dls, 'train_ds', None))
-    if vocab is not None and len(vocab)==1: only = vocab[0]
-    elif y is None or not len(y) or y.min()!=y.max(): return
-    else: only = int(y[0])
-    raise ValueError(f"the training set holds a single class ({only}): "
+    labels = item_labels(getattr(dls, 'train_ds', None))
+    if vocab is not None and len(vocab)==1: seen = {vocab[0]}
+    elif labels is None or len(labels)==0: return
+    else:
+        seen = set()
+        for i in random.Random(0).sample(range(len(labels)), len(labels)):
+            seen.add(int(labels[i]))
+            if len(seen)>1: return
+    raise ValueError(f"the training set holds a single class ({seen.pop()}): "
                      "a classifier needs two or more; look at the labels and the split")
 
 # %% ../nbs/00_checks.ipynb #1366c501

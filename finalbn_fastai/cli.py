@@ -347,7 +347,7 @@ def _print_comparison(c, files):
     _say(f"Means over {c.settings['seeds']} splits, on test images; the difference is of F1, to the plain network, "
          "with its 95 % interval. Alarms and false alarms: of 1000 images.\n")
     for note in c.notes(): _say(note, markup=False)
-    _say(f"{c.recommendation.text}", style='bold', markup=False)
+    _say(c.recommendation.text, style='bold', markup=False)
     _say(f"{c.recommendation.layer_text}\n", markup=False)
     _say(c.recommendation.code+'\n', markup=False, soft_wrap=True)
     for name,file in {**files, 'rows':c.path}.items(): _say(f"{name}: {file}", markup=False, soft_wrap=True)

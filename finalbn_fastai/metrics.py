@@ -4,6 +4,7 @@
 
 # %% ../nbs/01_metrics.ipynb #c909ade1
 from __future__ import annotations
+from numbers import Integral
 import numpy as np, pandas as pd
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
@@ -70,7 +71,7 @@ def rare_class(
     names = class_names(dls)
     if rare is None: return int(minority(train_classes(dls).tolist()))
     if rare in names: return names.index(rare)
-    if isinstance(rare, int) and not isinstance(rare, bool) and 0<=rare<len(names): return rare
+    if isinstance(rare, Integral) and not isinstance(rare, bool) and 0<=rare<len(names): return int(rare)
     raise ValueError(f"rare={rare!r}: name one of the classes, {', '.join(map(repr, names))}")
 
 # %% ../nbs/01_metrics.ipynb #a0bd2441

@@ -430,14 +430,15 @@ def rows_of(
     for r in rows: _check_key(study, r, path)
     return rows
 
-def _check_once(study, path):
-    "A `StudyError` where one run has two rows"
+def _done(study, path):
+    "What tells apart the runs that the table has; a `StudyError` where one run has two rows"
     keys = set()
     for key in map(study.row_key, rows_of(study, path)):
         if key in keys:
             settings = ', '.join(f'{k}={v}' for k,v in zip([*study.settings, 'seed'], key) if v)
             raise StudyError(f"{path} has two rows of one run with different scores: delete one of them ({settings})")
         keys.add(key)
+    return keys
 
 # %% ../nbs/06_study.ipynb #265abb82
 def missing(
@@ -528,8 +529,8 @@ def run_study(
     trials,path = select(study, only, seeds),Path(out or results_folder())/f'{study.name}.csv'
     workers = _default_workers(device) if workers is None else workers
     with _only_one(path):
-        _check_once(study, path)
-        run = _Run(study, missing(study, trials, path), path)
+        done = _done(study, path)
+        run = _Run(study, [t for t in trials if study.key(t) not in done], path)
         with _bar(sum(run.cost), study.name, progress and run.groups) as run.show:
             try: run.keep_all(device, workers, scheduler)
             except OSError as e:
