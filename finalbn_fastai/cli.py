@@ -61,7 +61,7 @@ def _load(module):
 @contextmanager
 def _one_line():
     "Errors that the user can put right end the command with one line; Ctrl-C with one too"
-    from finalbn_fastai.data import FetchError
+    from finalbn_fastai.downloads import FetchError
     from finalbn_fastai.study import StudyError
     try: yield
     except (StudyError, FetchError, ValueError, FileNotFoundError) as e: raise _Stop(e) from None
@@ -321,7 +321,8 @@ def _where(o):
 @_loading('leaves')
 def doctor():
     "Say what is where: data sets, weights, devices; or what would be downloaded, and how big."
-    from finalbn_fastai.data import cache_folder, data_folders
+    from finalbn_fastai.cache import cache_folder
+    from finalbn_fastai.downloads import data_folders
     from finalbn_fastai.study import pick_device, provenance
     for o in whereabouts(): _say(_where(o), soft_wrap=True)
     p = provenance(pick_device())

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np, torch
 from fastai.data.core import DataLoaders
-from .data import SOURCES, data_folders, fetch, tensor_dls
+from .data import tensor_dls
+from .downloads import SOURCES, data_folders, fetch
 from .extras import needs
 from fastcore.basics import first
 

@@ -13,7 +13,8 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 from fastai.data.core import DataLoaders
-from .data import cache_folder, file_key, image_array, locked, tensor_dls, write_cached
+from .cache import cache_folder, file_key, locked, write_cached
+from .data import image_array, tensor_dls
 from .leaves import class_photos, leaf_photos, plant_of, plantvillage, split_rows
 from .networks import body_of, efficientnet_lite0
 

@@ -16,7 +16,8 @@ from fastai.data.transforms import IntToFloatTensor, Normalize
 from fastai.learner import Learner
 from fastai.torch_core import TensorImage, set_seed
 from fastai.vision.augment import aug_transforms
-from .data import cache_folder, file_key, locked, tensor_dls, write_cached
+from .cache import cache_folder, file_key, locked, write_cached
+from .data import tensor_dls
 from .features import pooled, read_arrays, weights_hash
 from .leaves import leaf_tensors, plantvillage
 from .networks import body_of, efficientnet_lite0

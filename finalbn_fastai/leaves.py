@@ -15,7 +15,8 @@ from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import ColReader, IndexSplitter
 from fastai.vision.data import ImageBlock
-from .data import SOURCES, data_folders, fetch, image_array, images_in, unpack
+from .data import image_array, images_in
+from .downloads import SOURCES, data_folders, fetch, unpack
 
 # %% auto #0
 __all__ = ['PLANTS', 'parse_class', 'split_photos', 'find_plant', 'fetch_plant', 'photos_once', 'leaf_photos', 'plantvillage',

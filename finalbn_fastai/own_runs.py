@@ -22,7 +22,8 @@ from fastai.learner import Learner
 from fastai.torch_core import set_seed
 from fastai.vision.augment import Resize, ResizeMethod
 from fastai.vision.data import ImageBlock
-from .data import cache_folder, file_key, image_array, locked, readable, tensor_dls, write_cached
+from .cache import cache_folder, file_key, locked, write_cached
+from .data import image_array, readable, tensor_dls
 from .features import extract, read_arrays, weights_hash
 from .flat_runs import flat_classifier
 from .head import bn_learner

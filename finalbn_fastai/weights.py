@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from fastcore.basics import first
-from .data import data_folders, locked
+from .cache import locked
+from .downloads import data_folders
 from .extras import needs
 with needs('pooch'): import pooch
 
