@@ -11,18 +11,23 @@ export PYTHONWARNINGS ?= ignore
 # The real data, if there is a folder that has them: cells and tests that need them run only then
 export FINALBN_DATA := $(if $(FINALBN_DATA),$(abspath $(FINALBN_DATA)))
 
-.PHONY: help install book html lint test export readme run-notebooks clean
+.PHONY: help install lock book html lint test export readme run-notebooks clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(READY) ## make the virtual environment and install everything into it
-$(READY): settings.ini pyproject.toml setup.py
+$(READY): settings.ini pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3,10) else "finalbn_fastai needs Python 3.10 or newer; this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	pip install --quiet --upgrade pip
 	@echo "Installing PyTorch, fastai, nbdev and Jupyter Book (several minutes the first time)"
-	pip install --quiet -e '.[dev]'
+	pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
+
+lock: $(READY) ## after changing a requirement: write the versions that `make install` installs, for every Python and system
+	pip install --quiet uv
+	uv pip compile setup.py --universal --python-version 3.10 --all-extras --upgrade --quiet \
+	  --no-annotate --custom-compile-command 'make lock' -o constraints.txt
 
 book: $(READY) ## train the first chapter's comparison here and build the book with what comes out
 	@$(CLAIMS)

@@ -3,6 +3,8 @@ import json, logging, re, shutil
 from configparser import ConfigParser
 from pathlib import Path
 import nbformat, pandas as pd, pytest, yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 try: import tomllib
 except ModuleNotFoundError: import tomli as tomllib  # Python 3.10
@@ -186,6 +188,21 @@ def test_hooks_in_step(root, settings):
     for hook in hooks:
         assert hook['additional_dependencies'] and set(hook['additional_dependencies']) <= pins
         assert f"\t{hook['entry']}\n" in makefile
+
+
+def test_the_lock_is_in_step(root, settings):
+    "`constraints.txt` has one version of each requirement for every Python, and `make install` installs it"
+    lock = [Requirement(line) for line in (root/'constraints.txt').read_text().splitlines() if line[:1]!='#']
+    wanted = [Requirement(r) for name in settings if name.endswith('requirements') for r in settings[name].split()]
+    audited = yaml.safe_load((root/'.github/workflows/audit.yml').read_text())['jobs']['audit']
+    for python in ('3.10', '3.11', '3.12', '3.13', *audited['strategy']['matrix']['python']):
+        here = {'python_version':python, 'python_full_version':f'{python}.0'}
+        valid = [r for r in lock if r.marker is None or r.marker.evaluate(here)]
+        versions = {canonicalize_name(r.name):str(r.specifier).removeprefix('==') for r in valid}
+        assert len(versions)==len(valid), python
+        for r in wanted: assert r.specifier.contains(versions[canonicalize_name(r.name)]), f'{r}: run `make lock`'
+    assert "install --quiet -c constraints.txt -e '.[dev]'" in (root/'Makefile').read_text()
+    assert 'constraints.txt' in audited['steps'][-1]['run']
 
 
 def test_linked_environment_is_ignored(run, tmp_path, root):
