@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import fill
 
 # %% auto #0
-__all__ = ['read_notebook', 'readme', 'face_stub', 'write_stub']
+__all__ = ['read_notebook', 'setup', 'readme', 'face_stub', 'write_stub']
 
 # %% ../nbs/40_book.ipynb #d07cbb0d
 _tags = {'hide':'remove-cell', 'hide_input':'remove-input', 'hide_output':'remove-output', 'fold':'hide-input'}
@@ -58,6 +58,24 @@ def read_notebook(
         _apply_directives(cell)
         if pages: _link_pages(cell)
     return nb
+
+# %% ../nbs/40_book.ipynb #9d73ed43
+def _cited(entry):
+    "How an entry of the bibliography is cited: its authors' last names, and the year"
+    names = [' '.join(map(str, [*p.rich_prelast_names, *p.rich_last_names])) for p in entry.persons['author']]
+    who = names[0]+' et al.' if len(names)>2 else ' and '.join(names)
+    return f"{who}, {entry.fields['year']}"
+
+def setup(app):
+    "Make the style of bibliography `as_cited` known to Sphinx"
+    from pybtex.plugin import register_plugin
+    from pybtex.style.formatting.plain import Style
+    from pybtex.style.labels import BaseLabelStyle
+    class AsCited(BaseLabelStyle):
+        def format_labels(self, sorted_entries): return map(_cited, sorted_entries)
+    class StyleAsCited(Style): default_label_style = AsCited
+    register_plugin('pybtex.style.formatting', 'as_cited', StyleAsCited)
+    return dict(parallel_read_safe=True, parallel_write_safe=True)
 
 # %% ../nbs/40_book.ipynb #c3f5130f
 def _output_md(out):

@@ -77,6 +77,15 @@ def test_papers_are_cited(pages, demo):
     assert '2109.09016' in pages['nbs/references.html'].get_text()
 
 
+def test_labels_of_the_bibliography(pages):
+    "An entry of the bibliography is labelled as it is cited"
+    entries = pages['nbs/references.html'].select('[role=doc-biblioentry]')
+    labels = {e['id']: e.select_one('.label').get_text().strip('[]') for e in entries}
+    cited = [a for soup in pages.values() for a in soup.select('article a[href*="references.html#id"]')]
+    assert len(labels)>40 and len(cited)>len(labels)
+    for a in cited: assert a.get_text().replace('\xa0', ' ') in labels[a['href'].partition('#')[2]]
+
+
 def test_outputs_are_there(pages, demo):
     "The chapter shows what its cells printed"
     page = pages[f'nbs/{demo}.html']
@@ -172,7 +181,7 @@ def test_formulas_are_set(browser, site):
 
 @pytest.mark.parametrize('width', [360, 1400])
 def test_fits_the_screen(browser, site, toc, width):
-    "No page scrolls sideways, on a telephone or on a wide screen; none needs another host, or makes its scripts complain"
+    "No page scrolls sideways, on a telephone or a wide screen; none needs another host, or makes its scripts complain"
     wide = []
     for file in toc:
         page = open_page(browser, f'{site}/{file}.html', viewport={'width': width, 'height': 800})
