@@ -5,6 +5,7 @@
 # %% ../nbs/40_book.ipynb #6c43c9b3
 from __future__ import annotations
 import inspect, re
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from textwrap import fill
@@ -66,13 +67,20 @@ def _cited(entry):
     who = names[0]+' et al.' if len(names)>2 else ' and '.join(names)
     return f"{who}, {entry.fields['year']}"
 
+def _apart(labels):
+    "Labels in their order, with a letter where several are the same"
+    seen,often = Counter(),Counter(labels)
+    for label in labels:
+        yield label+chr(ord('a')+seen[label]) if often[label]>1 else label
+        seen[label] += 1
+
 def setup(app):
     "Make the style of bibliography `as_cited` known to Sphinx"
     from pybtex.plugin import register_plugin
     from pybtex.style.formatting.plain import Style
     from pybtex.style.labels import BaseLabelStyle
     class AsCited(BaseLabelStyle):
-        def format_labels(self, sorted_entries): return map(_cited, sorted_entries)
+        def format_labels(self, sorted_entries): return _apart([_cited(e) for e in sorted_entries])
     class StyleAsCited(Style): default_label_style = AsCited
     register_plugin('pybtex.style.formatting', 'as_cited', StyleAsCited)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
