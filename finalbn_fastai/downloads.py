@@ -4,20 +4,29 @@
 
 # %% ../nbs/01h_downloads.ipynb #2a855d33
 from __future__ import annotations
-import os, shutil, stat, tempfile
+import errno, json, os, re, shutil, socket, ssl, stat, tempfile
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from glob import escape
+from http.client import RemoteDisconnected
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from queue import Empty, Queue
+from shutil import disk_usage
+from threading import Event, Thread
+from time import monotonic, time
+from urllib.parse import urljoin, urlsplit
 from zipfile import ZipFile
 import requests
+from urllib3.exceptions import ReadTimeoutError
 from filelock import FileLock
 from fastai.data.external import fastai_path
 from fastcore.basics import first
 from .extras import needs
 with needs('pooch'): import pooch
+with needs('tqdm'): from tqdm import tqdm
 
 # %% auto #0
-__all__ = ['SOURCES', 'data_folders', 'Source', 'FetchError', 'fetch', 'unpack']
+__all__ = ['SOURCES', 'data_folders', 'Source', 'FetchError', 'download', 'fetch', 'lacking', 'unpack']
 
 # %% ../nbs/01h_downloads.ipynb #f67f3c5c
 def data_folders()->list: # Folders, the first that has the data wins; `FileNotFoundError` if the one named is none
@@ -34,14 +43,23 @@ class Source:
     "A file on the network whose checksum is published"
     file:str # Name to keep it under, below fastai's data folder
     url:str # Where it is, over https
-    sha256:str # Its published checksum
+    sha256:str # Its published checksum, or as many of its first digits as are published
     size:int # In bytes
     published:str # Who publishes the checksum
+    at_most:bool=False # Is `size` only known roughly, and no more than this?
 
     @property
     def host(self):
         "The server's name"
         return urlsplit(self.url).hostname
+
+    def can_have(self, n):
+        "Can the file have `n` bytes?"
+        return 0<n<=self.size if self.at_most else n==self.size
+
+    def is_in(self, file):
+        "Is `file` there, with the checksum that is published?"
+        return file.is_file() and pooch.file_hash(file).startswith(self.sha256)
 
     def would_download(self):
         "What there is to say of a file that is not here"
@@ -67,88 +85,412 @@ SOURCES = {
 
 # %% ../nbs/01h_downloads.ipynb #1b70c208
 class FetchError(OSError):
-    "A download that failed, in words that say what to do"
+    "A download or an archive that failed, in words that say what to do"
+
+class _Bad(Exception):
+    "What a server does that it should not: a sentence without its subject"
 
 # %% ../nbs/01h_downloads.ipynb #6806e8b9
-def _verified(source, folders):
-    "The file of `source` in the first of `folders` that has it with the right checksum, or `None`"
-    files = [d/source.file for d in folders]
-    return first(p for p in files if p.is_file() and pooch.file_hash(p)==source.sha256)
+_REDIRECTS = 5 # The most that are followed
+_CHUNK = 2**15 # Bytes read at a time
 
-def _download(source, dest, timeout):
-    "Download to `dest`, where another process may be doing the same"
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    get = pooch.HTTPDownloader(progressbar=True, chunk_size=2**18, timeout=timeout)
-    with FileLock(f'{dest}.lock'):
-        file = pooch.retrieve(source.url, f'sha256:{source.sha256}', fname=dest.name, path=dest.parent, downloader=get)
-    return Path(file)
+def _local(url): return urlsplit(url).scheme=='http' and urlsplit(url).hostname in ('127.0.0.1','localhost')
 
-def _what_failed(e, source, folders, timeout):
-    "The exception of a download in words"
-    name,lookin = Path(source.file).name,' or '.join(map(str, folders))
-    if isinstance(e, requests.HTTPError): return f"{source.host} answers {e.response.status_code} for {name}."
-    if isinstance(e, requests.Timeout):
-        return (f"{source.host} did not answer within {timeout} s, "
-                f"and there is no copy of {name} in {lookin}. Try again.")
-    if isinstance(e, requests.exceptions.ChunkedEncodingError):
-        return f"the download of {name} broke off; nothing was kept. Try again."
-    if isinstance(e, requests.RequestException): return f"no network and no copy of {name} in {lookin}."
-    return f"{name} from {source.host} is not the file it should be (sha256 differs); nothing was kept. Try again."
+def _forwarded(url, answer):
+    "The address that an answer sends on to; `_Bad` unless the way there is as safe as that to `url`"
+    try:
+        target = urljoin(url, answer.headers['Location'])
+        safe = urlsplit(target).scheme=='https' or (_local(url) and _local(target))
+    except ValueError: raise _Bad("sends on to an address that is none.") from None
+    if not safe: raise _Bad("sends on to an address that is not https: refused.")
+    return target
+
+class _Session(requests.Session):
+    "Leaves it to `_ask` to go where an answer sends on to, and so reads nothing but the head of such an answer"
+    def resolve_redirects(self, *args, **kwargs): return iter(())
+
+def _ask(url, headers, timeout):
+    "The head of the answer to a request, its body still to be read"
+    with _Session() as session:
+        for _ in range(_REDIRECTS+1):
+            answer = session.get(url, headers=headers, timeout=timeout, stream=True, allow_redirects=False)
+            if not answer.is_redirect: return answer
+            answer.close()
+            url = _forwarded(url, answer)
+    raise _Bad("sends on from one address to the next without end.")
+
+# %% ../nbs/01h_downloads.ipynb #1bf81a45
+def _read(url, headers, timeout, put):
+    "Put the answer to a request, then its bytes, then none of them; or the exception; stop once `put` says so"
+    try:
+        with _ask(url, headers, timeout) as answer:
+            if put(answer): return
+            while chunk := answer.raw.read(_CHUNK, decode_content=False):
+                if put(chunk): return
+        put(b'')
+    except Exception as e: put(e)
+
+def _incoming(url, headers, timeout):
+    "The answer to a request, then its bytes as they come; `_Bad` where they do not"
+    came,gone,begun = Queue(maxsize=8),Event(),False
+    def put(o):
+        came.put(o)
+        return gone.is_set()
+    Thread(target=_read, args=(url, headers, timeout, put), daemon=True).start()
+    try:
+        while True:
+            o = came.get(timeout=2*timeout)
+            if isinstance(o, Exception): raise _Bad((_broke_off if begun else _no_answer)(o, timeout))
+            if o==b'': return
+            yield o
+            begun = True
+    except Empty: raise _Bad("sends next to nothing." if begun else f"did not answer within {2*timeout} s.") from None
+    finally:
+        gone.set()
+        with suppress(Empty):
+            while True: came.get_nowait()
+
+# %% ../nbs/01h_downloads.ipynb #9922ee32
+_kinds = [
+    (_Bad, "{e}"),
+    (ssl.SSLCertVerificationError, "has a certificate that cannot be verified: is this computer's clock right, "
+                                   "and does a proxy open the line?"),
+    (ssl.SSLError, "does not speak https."),
+    (requests.exceptions.ProxyError, "cannot be reached through the proxy that the environment names."),
+    (socket.gaierror, "has no address: no network, or no DNS."),
+    (ConnectionRefusedError, "refuses the connection."),
+    (requests.ConnectTimeout, "could not be reached within {timeout} s. Try again."),
+    ((requests.Timeout, TimeoutError), "did not answer within {timeout} s. Try again."),
+    (requests.exceptions.InvalidURL, "sends on to an address that is none."),
+    ((ConnectionResetError, RemoteDisconnected), "closed the line without an answer. Try again."),
+]
+_unreachable = errno.ENETUNREACH,errno.EHOSTUNREACH,errno.EADDRNOTAVAIL
+
+def _chain(e):
+    "An exception and those that it came from"
+    while e is not None:
+        yield e
+        e = e.__cause__ or e.__context__
+
+def _no_answer(e, timeout):
+    "Why there is no answer"
+    chain = list(_chain(e))
+    for kinds,words in _kinds:
+        if any(isinstance(o, kinds) for o in chain): return words.format(e=e, timeout=timeout)
+    if any(getattr(o, 'errno', None) in _unreachable for o in chain): return "cannot be reached: no network."
+    if isinstance(e, requests.RequestException): return "does not answer as a web server does. Try again."
+    return f"could not be asked ({ascii(str(e))[1:150]})."
+
+def _broke_off(e, timeout):
+    "Why an answer ended before its end"
+    silent = any(isinstance(o, (TimeoutError, ReadTimeoutError)) for o in _chain(e))
+    return f"fell silent for {timeout} s." if silent else "broke off."
+
+# %% ../nbs/01h_downloads.ipynb #c8230afd
+_refusals = {401: "asks for a password", 403: "refuses it", 404: "does not have it", 410: "does not have it any more",
+             429: "was asked too often"}
+
+def _later(answer):
+    "When to try again, where the server says so in seconds"
+    seconds = answer.headers.get('Retry-After', '')
+    return f"Try again in {seconds} s." if re.fullmatch('[0-9]{1,6}', seconds) else "Try again later."
+
+def _status(answer):
+    "What an answer without the file says"
+    code = answer.status_code
+    words = _refusals.get(code, "is out of order" if code>=500 else "sends no file")
+    again = f" {_later(answer)}" if code==429 or code>=500 else ''
+    return f"{words} (answers {code}).{again}"
+
+# %% ../nbs/01h_downloads.ipynb #3638696a
+def _mb(n): return f'{n/1e6:,.1f} MB'
+
+def _length(answer):
+    "How many bytes an answer says that it brings; `None` if it does not"
+    said = answer.headers.get('Content-Length')
+    if said is None or 'Transfer-Encoding' in answer.headers: return None
+    if not re.fullmatch('[0-9]{1,18}', said): raise _Bad("does not say sensibly how long the file is. Try again.")
+    return int(said)
+
+def _start(answer, source, have):
+    "The byte of the file that an answer begins with; `_Bad` for an answer that brings another file, or none"
+    resumed = answer.status_code==206 and answer.headers.get('Content-Range', '').startswith(f'bytes {have}-')
+    if answer.status_code!=200 and not (have and resumed): raise _Bad(_status(answer))
+    if answer.headers.get('Content-Encoding', 'identity')!='identity':
+        raise _Bad("sends it compressed, which was not asked for. Try again.")
+    start,length = have if resumed else 0,_length(answer)
+    if length is not None and source.can_have(start+length): return start
+    if 'html' in answer.headers.get('Content-Type', '').lower():
+        raise _Bad("sends a web page and not the file: a page to log in, or of a proxy or provider in between?")
+    if length is None: return start
+    raise _Bad(f"sends another file: {_mb(start+length)} where {_mb(source.size)} are expected.")
+
+# %% ../nbs/01h_downloads.ipynb #37d14e37
+def _part(dest, source):
+    "Where the bytes of a download wait until it is whole; what waits there for another edition is removed"
+    part = dest.with_name(f'.{dest.name}.{source.sha256[:12]}.part')
+    for left in dest.parent.glob(f'.{escape(dest.name)}.*.part'):
+        if left!=part or left.is_symlink(): left.unlink()
+    return part
+
+class _Pace:
+    "Counts the bytes that come, and sees to it that they are enough"
+    def __init__(self, seconds, slowest): self.seconds,self.slowest,self.n,self.since = seconds,slowest,0,monotonic()
+    def __call__(self, n):
+        self.n += n
+        took = monotonic()-self.since
+        if took<self.seconds: return
+        if self.n<self.slowest*took: raise _Bad(f"sends less than {self.slowest/1e3:g} kB a second.")
+        self.n,self.since = 0,monotonic()
+
+def _bar(source, start):
+    return tqdm(total=source.size, initial=start, unit='B', unit_scale=True, desc=Path(source.file).name, ncols=79)
+
+def _write(chunks, part, start, source, pace):
+    "Write what comes behind the first `start` bytes of `part`"
+    with open(part, 'r+b' if part.exists() else 'xb') as f, _bar(source, start) as bar:
+        f.truncate(start)
+        f.seek(start)
+        for chunk in chunks:
+            if f.tell()+len(chunk)>source.size:
+                f.truncate(0)
+                raise _Bad(f"sends more than the {_mb(source.size)} expected; nothing was kept.")
+            f.write(chunk)
+            bar.update(len(chunk))
+            pace(len(chunk))
+            if f.tell()==source.size: break
+        if not source.can_have(f.tell()): raise _Bad("broke off.")
+        f.flush()
+        os.fsync(f.fileno())
+
+def _receive(source, part, timeout, slowest):
+    "Download what `part` lacks; does it go on from what was there?"
+    have = part.stat().st_size if part.exists() else 0
+    if have==source.size: return True
+    headers = {'Accept-Encoding':'identity'}
+    if have: headers['Range'] = f'bytes={have}-'
+    with closing(_incoming(source.url, headers, timeout)) as chunks:
+        answer = next(chunks)
+        if have and answer.status_code==416: return True
+        start = _start(answer, source, have)
+        _write(chunks, part, start, source, _Pace(timeout, slowest))
+    return start>0
+
+def _complete(source, part, timeout, slowest):
+    "Download what `part` lacks; from the start, where what was there is of another file"
+    resumed = True
+    while resumed:
+        resumed = _receive(source, part, timeout, slowest)
+        if source.is_in(part): return
+        part.unlink(missing_ok=True)
+    raise _Bad("sends another file (its sha256 differs); nothing was kept. Try again.")
+
+# %% ../nbs/01h_downloads.ipynb #113d2067
+def _free(folder):
+    "The bytes that are free where `folder` is, or is to be"
+    return disk_usage(first([folder, *folder.parents], Path.is_dir)).free
+
+def _no_room(what, needed, folder):
+    need = f"{_mb(needed)} are needed, " if needed else ''
+    return FetchError(f"no room for {what} in {folder}: {need}{_mb(_free(folder))} are free.")
+
+def _check_room(what, needed, folder):
+    "A `FetchError` where a disk has too little room"
+    if _free(folder)<needed: raise _no_room(what, needed, folder)
+
+def _of_disk(e, what, needed, folder):
+    "A `FetchError` for what keeps a file from being written"
+    if e.errno in (errno.ENOSPC, errno.EDQUOT): return _no_room(what, needed, folder)
+    if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return FetchError(f"no permission to write {what} in {folder}.")
+    return FetchError(f"{what} cannot be written in {folder} ({e.strerror or e}).")
+
+def _kept(source, part):
+    "What is here of a download that broke off"
+    have = part.stat().st_size if part.exists() else 0
+    if not have: return ''
+    return f" {_mb(have)} of {_mb(source.size)} are kept, and the next try goes on from there."
+
+def download(
+    source:Source, # What to download
+    folder:Path, # Below which to keep it
+    timeout:float=30, # Seconds to wait for the server, for its answer and for each next part
+    slowest:float=10_000, # Bytes a second, in any `timeout` seconds: given up where fewer come
+)->Path: # The file, whole and verified; `FetchError` where it cannot be had
+    "Download a file once, whichever processes ask for it, from where an earlier try broke off"
+    dest = Path(folder)/source.file
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f'{dest}.lock'):
+            if source.is_in(dest): return dest
+            part = _part(dest, source)
+            lacking = source.size-(part.stat().st_size if part.exists() else 0)
+            _check_room(dest.name, lacking, dest.parent)
+            try: _complete(source, part, timeout, slowest)
+            except _Bad as e: raise FetchError(f"{dest.name}: {source.host} {e}{_kept(source, part)}") from None
+            except OSError as e:
+                if e.errno==errno.ENOSPC: part.unlink(missing_ok=True)
+                raise
+            os.replace(part, dest)
+    except FetchError: raise
+    except OSError as e: raise _of_disk(e, dest.name, source.size, dest.parent) from None
+    return dest
 
 # %% ../nbs/01h_downloads.ipynb #fb000921
+def _find(source, folders):
+    "The first file of `source` in `folders` with the right checksum, or `None`; and all that have its name"
+    there = [f for d in folders if (f := d/source.file).is_file()]
+    return first(there, source.is_in),there
+
 def fetch(
     source:Source, # What to download
     folder:Path|None=None, # Below which to look and to keep it; `data_folders`, and fastai's to keep it, if `None`
-    timeout:float=30, # Seconds to wait for the server, for the first byte and for each next
+    timeout:float=30, # As for `download`
+    slowest:float=10_000, # As for `download`
 )->Path: # The file, whole and verified; `FetchError` where it cannot be had
     "Download a file once; a file with the right checksum that is already there is taken as it is"
     folders = data_folders() if folder is None else [Path(folder)]
-    if there := _verified(source, folders): return there
-    local = source.host in ('127.0.0.1','localhost')
-    if urlsplit(source.url).scheme!='https' and not local: raise FetchError(f"{source.url} is not https: refused")
-    try: return _download(source, folders[-1]/source.file, timeout)
-    except (requests.RequestException, ValueError) as e:
-        do = f"Put it there by hand, as {source.file}, or set FINALBN_DATA to a folder that has it"
-        raise FetchError(f"{_what_failed(e, source, folders, timeout)} {do}") from None
+    found,others = _find(source, folders)
+    if found: return found
+    safe = source.url.startswith('https:') or _local(source.url)
+    if not safe: raise FetchError(f"{source.url} is not https: refused")
+    try: return download(source, folders[-1], timeout, slowest)
+    except FetchError as e:
+        here = f"{others[0]} is another file (its sha256 differs)" if others else "There is no copy of it"
+        raise FetchError(f"{e} {here}: put the file in {' or '.join(map(str, folders))} by hand, as {source.file}, "
+                         "or set FINALBN_DATA to a folder that has it") from None
 
 # %% ../nbs/01h_downloads.ipynb #98729956
-def _lands_outside(name):
-    "Would the member of this name be written outside the folder that the archive is unpacked to?"
+_devices = {'con','prn','aux','nul', *(f'{d}{i}' for d in ('com','lpt') for i in range(1, 10))}
+_DEPTH = 32 # Folders in folders, at most
+
+def _shown(name): return ascii(name[:80])
+
+def _check_place(info):
+    "Refuse a member that is no plain file inside the folder that the archive is unpacked to"
+    name = info.orig_filename
     path = PurePosixPath(name.replace('\\', '/'))
-    return path.is_absolute() or '..' in path.parts or ':' in name
+    if path.is_absolute() or '..' in path.parts or ':' in name:
+        raise FetchError(f"the archive wants to write outside its folder ({_shown(name)}): refused")
+    if stat.S_IFMT(info.external_attr>>16) not in (0, stat.S_IFREG):
+        raise FetchError(f"the archive holds a link or a device ({_shown(name)}): refused")
 
-def _check_archive(infos, max_bytes):
-    "Refuse an archive that is not what it should be"
+def _forbidden(part):
+    "Is this a name that some system cannot give to a file or a folder?"
+    return part.partition('.')[0].strip().lower() in _devices or part[-1] in '. ' or not part.isprintable()
+
+def _check_name(info):
+    "Refuse a member that not every system can write, or that is encrypted"
+    parts = info.orig_filename.replace('\\', '/').split('/')
+    if len(parts)>_DEPTH: raise FetchError(f"the archive is nested too deep ({_shown(info.filename)}): refused")
+    if any(_forbidden(p) for p in parts if p):
+        shown = _shown(info.orig_filename)
+        raise FetchError(f"the archive holds a name that not every system can write ({shown}): refused")
+    if info.flag_bits&1: raise FetchError(f"the archive is encrypted ({_shown(info.filename)}): refused")
+
+def _wanted(infos, keep):
+    "The members to unpack, by where they go; two with the same name, but for its case, are refused"
+    wanted,seen = {},set()
     for i in infos:
-        if _lands_outside(i.filename):
-            raise FetchError(f"the archive wants to write outside its folder ({i.filename}): refused")
-        if stat.S_ISLNK(i.external_attr>>16): raise FetchError(f"the archive holds a link ({i.filename}): refused")
-    total = sum(i.file_size for i in infos)
-    if total>max_bytes:
-        expected = f"{max_bytes/1e9:.1f} GB expected"
-        raise FetchError(f"the archive unpacks to {total/1e9:.1f} GB, more than the {expected}: refused")
+        if (to := keep(PurePosixPath(i.filename))) is None: continue
+        _check_name(i)
+        if str(to).casefold() in seen: raise FetchError(f"the archive holds {_shown(str(to))} twice: refused")
+        seen.add(str(to).casefold())
+        wanted[to] = i
+    return wanted
 
+def _check_size(infos, max_bytes, max_files):
+    "Refuse an archive beyond all measure"
+    n,total = len(infos),sum(i.file_size for i in infos)
+    if n>max_files: raise FetchError(f"the archive holds {n:,} files, more than {max_files:,}: refused")
+    if total<=max_bytes: return
+    raise FetchError(f"the archive unpacks to {_mb(total)}, more than the {_mb(max_bytes)} expected: refused")
+
+# %% ../nbs/01h_downloads.ipynb #21b7ffd9
 def _extract(archive, info, file):
-    "Write one member of an open archive to `file`"
+    "Write one member of an open archive to `file`, no more of it and no less than it says"
     file.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(info) as src, file.open('wb') as out: shutil.copyfileobj(src, out)
+    left = info.file_size
+    with archive.open(info) as src, file.open('xb') as out:
+        while left>=0 and (chunk := src.read(2**20)):
+            left -= len(chunk)
+            if left>=0: out.write(chunk)
+    if left: raise FetchError(f"the archive does not hold as many bytes as it says ({_shown(info.filename)}): refused")
+
+_NAMES = '.unpacked.json' # The names of the files that were unpacked to each folder
+
+def _names(files):
+    "The names of `files` by their folder, as JSON"
+    names = {}
+    for f in files: names.setdefault(str(f.parent), []).append(f.name)
+    return json.dumps(names)
+
+def _lacking_in(folder, names):
+    "How many of `names` are not in `folder`"
+    if not folder.is_dir(): return len(names)
+    return len(set(names).difference(os.listdir(folder)))
+
+def lacking(
+    folder:Path # That `unpack` has made
+)->int: # 0 as well where nobody knows, in a folder that `unpack` has not made
+    "How many of the files that were unpacked to a folder are missing"
+    try: names = json.loads((folder/_NAMES).read_text())
+    except FileNotFoundError: return 0
+    except (OSError, ValueError): return 1
+    return sum(_lacking_in(folder/d, files) for d,files in names.items())
+
+def _move(out, dest):
+    "Give an unpacked folder its name; where there is one already, complete that, file by file"
+    if not dest.exists(): return os.replace(out, dest)
+    files = [f for f in out.rglob('*') if f.is_file()]
+    for f in sorted(files, key=lambda f: f.name!=_NAMES):
+        to = dest/f.relative_to(out)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(f, to)
+
+def _clear_unpacking(folder):
+    "Remove what a process that was killed while it unpacked has left, a day ago or more"
+    for left in folder.glob('.unpacking-*'):
+        with suppress(OSError):
+            if time()-left.stat().st_mtime>24*3600: shutil.rmtree(left)
 
 # %% ../nbs/01h_downloads.ipynb #dcbd311e
+def _unpack(z, dest, keep, max_bytes, max_files):
+    "`unpack` of an open archive"
+    infos = [i for i in z.infolist() if not i.is_dir()]
+    _check_size(infos, max_bytes, max_files)
+    for i in infos: _check_place(i)
+    wanted = _wanted(infos, keep)
+    if not wanted: raise FetchError("the archive holds nothing that is wanted here: another one than expected?")
+    _check_room(dest.name, sum(i.file_size for i in wanted.values()), dest.parent)
+    with tempfile.TemporaryDirectory(dir=dest.parent, prefix='.unpacking-', ignore_cleanup_errors=True) as tmp:
+        out = Path(tmp)/'out'
+        for to,i in wanted.items(): _extract(z, i, out/to)
+        (out/_NAMES).write_text(_names(wanted))
+        _move(out, dest)
+
+def _unreadable(e, archive, folder):
+    "A `FetchError` for what a zip file may raise while it is read, and a disk while it is unpacked"
+    number = getattr(e, 'errno', None)
+    its_own = number and e.filename==str(archive)
+    if its_own: return FetchError(f"{archive} cannot be read ({e.strerror})")
+    if number not in (None, errno.EINVAL): return _of_disk(e, f"what {archive.name} holds", None, folder)
+    why = ascii(str(e))[1:-1][:200]
+    return FetchError(f"{archive} is damaged, or no archive that can be read ({why}): delete it, and get it again")
+
 def unpack(
     archive:Path, # A zip file
-    dest:Path, # The folder to make
+    dest:Path, # The folder to make, or to complete
     keep, # Function from the path of a member to where it goes below `dest`, `None` to leave it out
     max_bytes:float=4e9, # The most that the whole archive may unpack to
-)->Path: # `dest`, complete; `FetchError` if the archive is unsafe, or holds nothing to keep
+    max_files:int=200_000, # The most that it may hold
+)->Path: # `dest`, complete; `FetchError` if the archive is unsafe or damaged, or holds nothing to keep
     "Unpack what `keep` wants, all of it or nothing"
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    with ZipFile(archive) as z, tempfile.TemporaryDirectory(dir=dest.parent, prefix='.unpacking-') as tmp:
-        out,infos = Path(tmp)/'out',[i for i in z.infolist() if not i.is_dir()]
-        _check_archive(infos, max_bytes)
-        for i in infos:
-            to = keep(PurePosixPath(i.filename))
-            if to is not None: _extract(z, i, out/to)
-        if not out.exists():
-            raise FetchError(f"{Path(archive).name} holds nothing that is wanted here: another archive than expected?")
-        os.replace(out, dest)
+    archive,dest = Path(archive),Path(dest)
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        _clear_unpacking(dest.parent)
+        with ZipFile(archive) as z: _unpack(z, dest, keep, max_bytes, max_files)
+    except FetchError as e: raise FetchError(f"{archive.name}: {e}") from None
+    except Exception as e: raise _unreadable(e, archive, dest.parent) from None
     return dest

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 from fastai.data.core import DataLoaders
-from .cache import cache_folder, file_key, locked, write_cached
+from .cache import cache_folder, file_key, locked, read_cached, write_cached
 from .data import image_array, tensor_dls
 from .leaves import class_photos, leaf_photos, plant_of, plantvillage, split_rows
 from .networks import body_of, efficientnet_lite0
@@ -66,16 +66,20 @@ def weights_hash(
     return h.hexdigest()[:16]
 
 # %% ../nbs/04_features.ipynb #e4fbca1e
+def _fits(a, n):
+    "Is this an array of numbers, of `n` items?"
+    return len(a)==n and (a.dtype==np.int64 or a.dtype==np.float32 and np.isfinite(a).all())
+
 def read_arrays(
     path, # A file of the cache
     n:int, # How many items each array has
     *names # Of the arrays
-)->list|None: # Tensors; `None` where the file is missing, damaged (a zip has checksums) or of other items
-    "Arrays from the cache"
-    try:
+)->list|None: # Tensors; `None` where the file is missing or damaged, of other items, or has what is no number
+    "Arrays of whole numbers or float32 from the cache"
+    def read(path):
         with np.load(path) as z: arrays = [z[name] for name in names]
-    except Exception: return None
-    return list(map(torch.from_numpy, arrays)) if all(len(a)==n for a in arrays) else None
+        return list(map(torch.from_numpy, arrays)) if all(_fits(a, n) for a in arrays) else None
+    return read_cached(Path(path), read)
 
 # %% ../nbs/04_features.ipynb #f5ad91ec
 def cached_features(

@@ -4,7 +4,7 @@
 
 # %% ../nbs/02b_leaves.ipynb #4b9c5e64
 from __future__ import annotations
-import hashlib, json, re
+import hashlib, json, re, warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -16,7 +16,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import ColReader, IndexSplitter
 from fastai.vision.data import ImageBlock
 from .data import image_array, images_in
-from .downloads import SOURCES, data_folders, fetch, unpack
+from .downloads import SOURCES, FetchError, data_folders, fetch, lacking, unpack
 
 # %% auto #0
 __all__ = ['PLANTS', 'parse_class', 'split_photos', 'find_plant', 'fetch_plant', 'photos_once', 'leaf_photos', 'plantvillage',
@@ -125,7 +125,7 @@ def find_plant(
 )->list: # Its folders, healthy and diseased; empty if there are none; `ValueError` for another plant
     "Look for PlantVillage's folders of one plant: in `raw/color` of a clone, or straight in the folder"
     if plant not in PLANTS: raise ValueError(f"no plant {plant!r}: the plants of the papers are {', '.join(PLANTS)}")
-    found = (_class_folders(p, plant) for p in _places(f'plantvillage/{plant}'))
+    found = (_class_folders(p, plant) for p in _places(f'plantvillage/{plant}') if not lacking(p))
     return next(filter(None, found), [])
 
 # %% ../nbs/02b_leaves.ipynb #f6edd296
@@ -134,13 +134,15 @@ def fetch_plant(
 )->list: # Its folders; `FetchError` where they cannot be had
     "Download PlantVillage once, and unpack the folders of one plant"
     def keep(path): return path.relative_to(path.parent.parent) if _is_of(path.parent, plant) else None
-    source = SOURCES['plantvillage']
-    print(f"PlantVillage is not here; downloading it once ({source.size/1e6:.0f} MB)")
-    archive,dest = fetch(source),data_folders()[-1]/'plantvillage'/plant
+    source,dest = SOURCES['plantvillage'],data_folders()[-1]/'plantvillage'/plant
+    lost = f"{n} photographs are missing in {dest}" if (n := lacking(dest)) else "PlantVillage is not here"
+    print(f"{lost}; downloading it once ({source.size/1e6:.0f} MB), unless the archive is still there")
+    archive = fetch(source)
     dest.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{dest}.lock'):
         if not find_plant(plant): unpack(archive, dest, keep)
-    return find_plant(plant)
+    if found := find_plant(plant): return found
+    raise FetchError(f"{archive} has no folders of healthy and of diseased leaves of {plant}")
 
 # %% ../nbs/02b_leaves.ipynb #ebf99dc2
 def _read_groups(file):
@@ -165,6 +167,18 @@ def _photo(file, groups):
     label = 'healthy' if condition=='healthy' else 'unhealthy'
     leaf = groups.get((condition, file.stem.lower()), f'{condition} {file.name}')
     return dict(file=str(file), label=label, condition=condition, leaf=leaf, name=file.name.lower())
+
+# %% ../nbs/02b_leaves.ipynb #aa4c9c97
+_PUBLISHED = {'apple': (1645,1526,4), 'pepper': (1478,997,2), 'tomato': (1591,16569,10)} # Healthy, unhealthy, folders
+
+def _warn_missing(plant, photos, folders):
+    "A warning where there are photographs of fewer classes than PlantVillage has"
+    there,published = photos.condition.nunique(),_PUBLISHED[plant][2]
+    if there>=published: return
+    empty = sorted(set(map(_condition, folders))-set(photos.condition))
+    which = f" (none in {', '.join(empty)})" if empty else ''
+    warnings.warn(f"{folders[0].parent} has photographs of {there} of PlantVillage's {published} classes of {plant}"
+                  f"{which}: the draws are not those of the whole", stacklevel=4)
 
 # %% ../nbs/02b_leaves.ipynb #2842d18e
 _seen = ContextVar('_seen', default=None)
@@ -193,6 +207,7 @@ def _look_for_photos(plant):
     df = pd.DataFrame(rows, columns=['file','label','condition','leaf','name'])
     df = df.sort_values(['condition','name'], ignore_index=True).drop(columns='name')
     df.attrs['leaves_known'] = bool(groups)
+    _warn_missing(plant, df, folders)
     return df
 
 # %% ../nbs/02b_leaves.ipynb #9662ba57
@@ -312,12 +327,19 @@ def leaf_tensors(
 # %% ../nbs/02b_leaves.ipynb #bc13ba4b
 def _n_files(folders): return sum(not f.name.startswith('.') for d in folders for f in d.iterdir())
 
+def _not_here(plant):
+    "What would be done for the photographs of a plant, and why"
+    dest,would = data_folders()[-1]/'plantvillage'/plant,SOURCES['plantvillage'].would_download()
+    return f"{n} photographs are missing in {dest}: {would}" if (n := lacking(dest)) else would
+
 def _where_plant(plant):
     "What, found, where and images of one plant"
     what,folders = f'PlantVillage: {plant}',find_plant(plant)
-    if not folders: return dict(what=what, found=False, where=SOURCES['plantvillage'].would_download(), images='')
+    if not folders: return dict(what=what, found=False, where=_not_here(plant), images='')
     healthy = _n_files(d for d in folders if _condition(d)=='healthy')
     images = f'{healthy:,} healthy, {_n_files(folders)-healthy:,} unhealthy'
+    n_healthy,n_unhealthy,_ = _PUBLISHED[plant]
+    if _n_files(folders)<n_healthy+n_unhealthy: images += f' (of {n_healthy:,} and {n_unhealthy:,})'
     return dict(what=what, found=True, where=str(folders[0].parent), images=images)
 
 def where_leaves()->list: # One `dict` a plant: what, found, where, images

@@ -185,7 +185,10 @@ def body_of(
 )->tuple: # The body, and mean and standard deviation to normalize its inputs with
     "The body that `bn_learner` would use, and the statistics of its inputs"
     if isinstance(arch, str):
-        model,cfg = create_timm_model(arch, 2, pretrained=pretrained)
+        try: model,cfg = create_timm_model(arch, 2, pretrained=pretrained)
+        except OSError as e:
+            raise FileNotFoundError(f"no weights of {arch} here, and Hugging Face gives none ({type(e).__name__}): "
+                                    "try again, or use efficientnet_lite0, whose weights install with pip") from None
         return model[0],(cfg['mean'], cfg['std'])
     meta = model_meta.get(arch, _default_meta)
     return create_body(_make(arch, meta, pretrained), cut=meta['cut']),meta.get('stats', imagenet_stats)

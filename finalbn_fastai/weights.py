@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from fastcore.basics import first
-from .cache import locked
-from .downloads import data_folders
+from .downloads import FetchError, Source, data_folders, download
 from .extras import needs
 with needs('pooch'): import pooch
 
@@ -98,25 +97,20 @@ def find_weights(
 def no_weights(
     name:str # Of a classification model of torchvision
 )->str: # One line
-    "What to do where the weights of a model are not here and cannot be downloaded"
+    "What to do where the weights of a model cannot be downloaded"
     file,url,size = torchvision_weights(name)
     features = _features_file(name)
     ways = [f"put {file.name} ({size:.0f} MB, from {url}) in {file.parent}"]
     if features in SHA256: ways.append(f"put weights/{features} in {' or '.join(map(str, data_folders()))}")
-    return (f"no weights of {name} here and no network: {', or '.join(ways)}, or use efficientnet_lite0, whose weights "
+    return (f"There are no weights of {name} here: {', or '.join(ways)}, or use efficientnet_lite0, whose weights "
             "install with pip, or pretrained=False")
 
 def _download(name):
-    "Let PyTorch download torchvision's file, which it keeps only where the checksum is right"
-    file,url,_ = torchvision_weights(name)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with locked(file):
-            if not file.is_file(): torch.hub.download_url_to_file(url, str(file), hash_prefix=_sha256(file.name))
-    except OSError: raise FileNotFoundError(no_weights(name)) from None
-    except RuntimeError: raise ValueError(f"{file.name} from {url} is not the file it should be (sha256 differs); "
-                                          "nothing was kept. Try again") from None
-    return file
+    "Download torchvision's file to where it would put it itself"
+    file,url,mb = torchvision_weights(name)
+    source = Source(file.name, url, _sha256(file.name), int((mb+1)*2**20), 'torchvision', at_most=True)
+    try: return download(source, file.parent)
+    except FetchError as e: raise FileNotFoundError(f"{e} {no_weights(name)}") from None
 
 def fetch_weights(
     name:str # Of a classification model of torchvision
@@ -128,9 +122,9 @@ def fetch_weights(
 def check_cached(
     name:str # Of a classification model of torchvision
 ):
-    "Refuse a file in the cache of PyTorch that is not torchvision's, which torchvision would read unchecked"
+    "See to it that torchvision's own file is in the cache of PyTorch, which would read any unchecked"
     file = torchvision_weights(name)[0]
-    if file.is_file(): check_weights(file)
+    check_weights(file if file.is_file() else _download(name))
 
 # %% ../nbs/02c_weights.ipynb #50e9dfa7
 def lite0_weights()->Path: # `FileNotFoundError` where the package is not installed
