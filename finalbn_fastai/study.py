@@ -21,7 +21,7 @@ from fastcore.basics import noop
 from filelock import FileLock, Timeout
 from .extras import needs
 from .files import StudyError, append_rows, as_text, read_rows, typed, write_whole
-from .workers import cores, pick_device, run_group, run_groups, uninterrupted
+from .workers import cores, leave_quietly, pick_device, run_group, run_groups, uninterrupted
 
 # %% auto #0
 __all__ = ['provenance', 'as_list', 'Task', 'whole', 'between', 'or_none', 'Study', 'select', 'results_folder', 'scores_path',
@@ -437,6 +437,7 @@ def run_study(
                 raise StudyError(f"cannot write {path}: {e.strerror or e}; {run.runs} new rows are safe there: "
                                  "make room and run again") from e
             except KeyboardInterrupt:
+                leave_quietly()
                 raise KeyboardInterrupt(f"stopped; {run.runs} new rows are in {path}, running again does the "
                                         "rest") from None
     run.complain()

@@ -4,7 +4,7 @@
 
 # %% ../nbs/06a_workers.ipynb #f5a6c851
 from __future__ import annotations
-import ast, logging, multiprocessing, os, platform, signal, socket, sys, threading, time, warnings
+import ast, atexit, logging, multiprocessing, os, platform, signal, socket, sys, threading, time, warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,7 +19,7 @@ from fastcore.basics import noop
 from .files import StudyError
 
 # %% auto #0
-__all__ = ['pick_device', 'cores', 'one_thread', 'run_group', 'uninterrupted', 'OtherVersions', 'run_groups']
+__all__ = ['pick_device', 'cores', 'one_thread', 'run_group', 'uninterrupted', 'leave_quietly', 'OtherVersions', 'run_groups']
 
 # %% ../nbs/06a_workers.ipynb #45cba0d8
 def pick_device(
@@ -82,6 +82,16 @@ def uninterrupted():
     finally:
         signal.signal(signal.SIGINT, stop)
         if len(held)==1: stop(*held[0])
+
+# %% ../nbs/06a_workers.ipynb #b8980fd3
+def _leave_at_once():
+    "From now on Ctrl-C ends the process without a word"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+def leave_quietly():
+    "After a Ctrl-C, let a second one not interrupt what Python does when it ends, which would show tracebacks"
+    atexit.unregister(_leave_at_once)
+    atexit.register(_leave_at_once)
 
 # %% ../nbs/06a_workers.ipynb #327e2248
 def _start(queue):
@@ -222,8 +232,9 @@ def _in_processes(run, groups, device, workers, tick):
     why = yield from _in_pool(workers, run, left, device, tick)
     if not left: return
     print(f"{why}: {len(left)} of {len(groups)} groups go on with workers={fewer}", file=sys.stderr)
+    for i in list(left)[:workers]: left[i] = left.pop(i)
     why = yield from _in_pool(fewer, run, left, device, tick)
-    for i in left: yield i,_failed(StudyError(f"{why}, for the second time: use fewer workers"))
+    for i in left: yield i,_failed(StudyError(f"{why}, and again with workers={fewer}: use fewer, or free memory"))
 
 # %% ../nbs/06a_workers.ipynb #e74f82ab
 def _check_address(address):
