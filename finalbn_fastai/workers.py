@@ -180,7 +180,9 @@ class _Pool:
         with suppress(AttributeError): self.executor._result_queue._writer.close()
 
     def why(self):
-        "How a process ended that was not to end"
+        "How a process ended that was not to end, once all of them have"
+        deadline = time.monotonic()+5
+        while any(p.exitcode is None for p in self.processes) and time.monotonic()<deadline: time.sleep(.02)
         code = next(iter(self._codes()), -signal.SIGTERM)
         if code>=0: return f"a worker process ended by itself, with exit code {code}"
         name = signal.Signals(-code).name
