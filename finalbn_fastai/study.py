@@ -357,7 +357,7 @@ def _bar(total, what, show):
     if not show:
         yield noop
         return
-    with needs('rich'): from rich import progress as rich
+    with needs('rich'), uninterrupted(): from rich import progress as rich
     part = [rich.TextColumn('{task.description}'), rich.BarColumn(), rich.TaskProgressColumn()]
     runs = rich.TextColumn('{task.fields[runs]} runs')
     clock = [rich.TimeElapsedColumn(), rich.TextColumn('left'), rich.TimeRemainingColumn(elapsed_when_finished=False)]
