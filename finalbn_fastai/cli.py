@@ -220,7 +220,8 @@ _Seeds = Annotated[int, Option(min=1, show_default=False,
 _Only = Annotated[list[str], Option(show_default=False,
                                     help="Only these: setting=value or setting=value,value; may be repeated.")]
 _Workers = Annotated[int, Option(min=1, show_default=False, help="Processes; as many as CPU cores if not given.")]
-_Scheduler = Annotated[str, Option(help="Address of a Dask scheduler, as tcp://host:8786, whose workers do the work.")]
+_Scheduler = Annotated[str, Option(help="Address of a Dask scheduler, as tcp://10.0.0.1:8786, whose workers do the "
+                                        "work. Who reaches it runs code: private network, or TLS (tls://).")]
 _DryRun = Annotated[bool, Option('--dry-run', help="Show what would be run and how long it should take, and stop.")]
 
 @app.command()

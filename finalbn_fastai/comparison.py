@@ -17,7 +17,8 @@ from .candidates import prior_to, rare_margin, recommend, score_splits, summariz
 from .files import write_whole
 from .own_runs import LOGISTIC, WAYS, OwnImages, own_features, own_images, own_study
 from .plots import WITH, WITHOUT, forest
-from .study import missing, pick_device, read_scores, run_study
+from .study import missing, read_scores, run_study
+from .workers import pick_device
 from .tables import with_interval
 
 # %% auto #0

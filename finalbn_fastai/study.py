@@ -4,15 +4,13 @@
 
 # %% ../nbs/06_study.ipynb #4a3b2662
 from __future__ import annotations
-import ast, hashlib, io, json, multiprocessing, os, platform, signal, sys, threading, warnings
+import hashlib, io, json, os, platform
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
 from itertools import chain, product
@@ -23,25 +21,12 @@ from fastcore.basics import noop
 from filelock import FileLock, Timeout
 from .extras import needs
 from .files import StudyError, append_rows, as_text, read_rows, typed, write_whole
+from .workers import cores, leave_quietly, pick_device, run_group, run_groups, uninterrupted
 
 # %% auto #0
-__all__ = ['pick_device', 'provenance', 'one_thread', 'as_list', 'Task', 'whole', 'between', 'or_none', 'Study', 'select',
-           'results_folder', 'scores_path', 'read_scores', 'cores', 'rows_of', 'missing', 'run_study', 'StepsTimed',
-           'steps_to_time', 'estimate', 'plan', 'all_studies', 'get_study']
-
-# %% ../nbs/06_study.ipynb #45cba0d8
-def pick_device(
-    name:str='auto' # `'auto'` (CUDA, Apple's MPS, else the CPU), or any name PyTorch knows, such as `'cuda:1'`
-)->torch.device:
-    "The device to train on; an error in plain words where it is not there"
-    if name=='auto':
-        name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise ValueError(f"no device {name!r} here: use 'cpu', or 'auto' to take what there is") from None
-    return device
+__all__ = ['provenance', 'as_list', 'Task', 'whole', 'between', 'or_none', 'Study', 'select', 'results_folder', 'scores_path',
+           'read_scores', 'rows_of', 'missing', 'run_study', 'StepsTimed', 'steps_to_time', 'estimate', 'plan',
+           'all_studies', 'get_study']
 
 # %% ../nbs/06_study.ipynb #682767d0
 @lru_cache
@@ -59,15 +44,6 @@ def provenance(
     date = datetime.now(timezone.utc).isoformat(timespec='seconds')
     return dict(device=name, processor=_processor(), torch=torch.__version__, fastai=version('fastai'),
                 finalbn_fastai=version('finalbn_fastai'), python=platform.python_version(), date=date)
-
-# %% ../nbs/06_study.ipynb #ba135fc4
-@contextmanager
-def one_thread():
-    "Let PyTorch compute on one CPU thread: a small network trains as fast, and alike on any number of cores"
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try: yield
-    finally: torch.set_num_threads(n)
 
 # %% ../nbs/06_study.ipynb #37b1fdd3
 def as_list(v):
@@ -249,27 +225,63 @@ def read_scores(
     return res
 
 # %% ../nbs/06_study.ipynb #81b0f249
-def _lock(path):
-    "The lock of a table, held; a `StudyError` where another process has it or nothing can be written"
-    lock,elsewhere = FileLock(path.with_name(f'.{path.name}.lock')),"another folder (out=, --out)"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-        with open(path, 'ab'): pass
-        if not path.stat().st_size: path.unlink()
-    except Timeout:
-        raise StudyError(f"another process is running this study into {path}: wait for it, or use "
-                         f"{elsewhere}") from None
-    except OSError as e:
-        raise StudyError(f"cannot write {path}: {e.strerror or e}; choose {elsewhere}") from None
-    return lock
+class _Lock:
+    "The lock of a table: only who holds it adds rows"
+    def __init__(self, path):
+        self.path,self.file = path,path.with_name(f'.{path.name}.lock')
+        self.lock = FileLock(self.file)
+
+    def is_held(self):
+        "Is the file that we have locked still the one beside the table?"
+        if not self.lock.is_locked: return False
+        try: return os.path.samestat(os.stat(self.file), os.fstat(self.lock._context.lock_file_fd))
+        except FileNotFoundError: return False
+
+    def take(self):
+        "Hold the lock; a `StudyError` where another process has it"
+        with suppress(Timeout):
+            for _ in range(3):
+                self.lock.acquire(timeout=0)
+                if self.is_held(): return
+                self.lock.release()
+        raise StudyError(f"another process is running this study into {self.path}: wait for it, or use {_elsewhere}")
+
+    def renew(self):
+        "Hold the lock again if its file was deleted meanwhile, and say whether it was"
+        if self.is_held(): return False
+        self.lock.release()
+        self.take()
+        return True
+
+    def release(self):
+        "Remove the file, which is safe as long as it is ours, and let others in"
+        if self.is_held():
+            with suppress(OSError): self.file.unlink()
+        self.lock.release()
+
+_elsewhere = "another folder (out=, --out)"
+
+def _try_writing(path):
+    "An `OSError` where nothing can be added to a table"
+    with open(path, 'ab'): pass
+    if not path.stat().st_size: path.unlink()
 
 @contextmanager
 def _only_one(path):
-    "Holds the lock of a table"
-    lock = _lock(path)
-    try: yield
-    finally: lock.release()
+    "Holds the lock of a table, which the block gets; a folder that was made for it goes again if nothing is put there"
+    lock,made = _Lock(path),[p for p in path.parents if not p.exists()]
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.take()
+            _try_writing(path)
+        except OSError as e:
+            raise StudyError(f"cannot write {path}: {e.strerror or e}; choose {_elsewhere}") from None
+        yield lock
+    finally:
+        lock.release()
+        with suppress(OSError):
+            for p in made: p.rmdir()
 
 # %% ../nbs/06_study.ipynb #ecfb20db
 def _block(study, trial):
@@ -285,123 +297,6 @@ def _groups(study, trials):
         block = _block(study, t)
         blocks.setdefault(study.key(block[0]), block)
     return list(blocks.values())
-
-def cores()->int:
-    "How many CPU cores this process may use"
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-
-# %% ../nbs/06_study.ipynb #bdda0e12
-_busy,_queue = threading.Lock(),None
-
-def _send(i, done):
-    "Tell the process that started this one how much of group `i` is done, 0 to 1"
-    if _queue is not None: _queue.put((i, done))
-
-def _work(run, i, trials, device, tick=None):
-    "Run group `i` on one CPU thread; one group at a time in a process, since seeds are set for the whole of it"
-    with _busy, one_thread(): return run(trials, pick_device(device), tick or partial(_send, i))
-
-# %% ../nbs/06_study.ipynb #0c391edd
-def _start(queue):
-    "Prepares a worker process: quiet, deaf to Ctrl-C (its parent stops it), and gone when its parent is"
-    global _queue
-    _queue,parent = queue,multiprocessing.parent_process()
-    warnings.filterwarnings('ignore')
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    def leave_with_parent():
-        parent.join()
-        os._exit(1)
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-
-# %% ../nbs/06_study.ipynb #65beb83e
-def _is_guarded(source, line):
-    "Does this line of a script stand below `if __name__ == '__main__':`?"
-    for s in ast.parse(source).body:
-        if s.lineno<=line<=s.end_lineno: return isinstance(s, ast.If) and '__name__' in ast.unparse(s.test)
-    return True
-
-def _script_line():
-    "The file and line at which the running script is, `(None,None)` outside one"
-    frame,main = sys._getframe(),vars(sys.modules['__main__'])
-    while frame is not None:
-        if frame.f_globals is main and frame.f_code.co_name=='<module>': return main.get('__file__'),frame.f_lineno
-        frame = frame.f_back
-    return None,None
-
-def _check_script():
-    "A `StudyError` in a script whose workers, which read it again, would start workers of their own"
-    file,line = _script_line()
-    if file is None: return
-    if file=='<stdin>':
-        raise StudyError("each worker process reads the running script again, and this one has no file: save it, or "
-                         "use workers=1")
-    try: guarded = _is_guarded(Path(file).read_text(encoding='utf-8'), line)
-    except (OSError, SyntaxError, UnicodeDecodeError): return
-    if guarded: return
-    raise StudyError(f"{file}, line {line}: each worker process reads this script again, so what starts them must "
-                     "stand below `if __name__ == '__main__':`; put it there, or use workers=1")
-
-# %% ../nbs/06_study.ipynb #d68416fa
-@contextmanager
-def _quiet_children():
-    "Processes started in this block show no warnings, unless the user wants them"
-    wanted = os.environ.get('PYTHONWARNINGS')
-    os.environ['PYTHONWARNINGS'] = wanted or 'ignore'
-    try: yield
-    finally:
-        if wanted is None: del os.environ['PYTHONWARNINGS']
-
-@contextmanager
-def _processes(n):
-    "An executor of `n` new processes, and the queue on which they tell how far they are"
-    _check_script()
-    ctx,before = multiprocessing.get_context('spawn'),set(multiprocessing.active_children())
-    queue = ctx.Queue()
-    pool = ProcessPoolExecutor(n, ctx, _start, (queue,))
-    try:
-        with _quiet_children(): yield pool,queue
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for p in set(multiprocessing.active_children())-before: p.terminate()
-
-@contextmanager
-def _cluster(address):
-    "The executor of a Dask cluster"
-    try: from distributed import Client
-    except ImportError: raise StudyError("a scheduler needs Dask: pip install 'finalbn_fastai[cluster]'") from None
-    try: client = Client(address, timeout='10s', set_as_default=False)
-    except (OSError, ValueError) as e:
-        raise StudyError(f"no Dask scheduler answers at {address}: start one with `dask scheduler` and workers with "
-                         f"`dask worker {address} --nthreads 1`") from e
-    with client: yield client.get_executor(pure=False, retries=2),None
-
-# %% ../nbs/06_study.ipynb #4b4d905b
-def _one_by_one(run, groups, device, tick):
-    "Run the groups here, one after the other: pairs of index and `Future`"
-    for i,g in enumerate(groups):
-        f = Future()
-        try: f.set_result(_work(run, i, g, device, tick=partial(tick, i)))
-        except Exception as e: f.set_exception(e)
-        yield i,f
-
-def _side_by_side(executor, queue, run, groups, device, tick):
-    "Run the groups on an executor: pairs of index and `Future`, as they finish"
-    index = {executor.submit(_work, run, i, g, device): i for i,g in enumerate(groups)}
-    pending = set(index)
-    while pending:
-        done,pending = wait(pending, timeout=.2, return_when=FIRST_COMPLETED)
-        while queue is not None and not queue.empty(): tick(*queue.get())
-        for f in done: yield index[f],f
-
-# %% ../nbs/06_study.ipynb #35ec9699
-@contextmanager
-def _running(run, groups, device, workers, scheduler, tick):
-    "The finished groups, from here, from `workers` processes or from a cluster"
-    if not scheduler and workers<2:
-        yield _one_by_one(run, groups, device, tick)
-        return
-    with (_cluster(scheduler) if scheduler else _processes(workers)) as (executor,queue):
-        yield _side_by_side(executor, queue, run, groups, device, tick)
 
 # %% ../nbs/06_study.ipynb #1d02a7ec
 @lru_cache(maxsize=None)
@@ -462,7 +357,7 @@ def _bar(total, what, show):
     if not show:
         yield noop
         return
-    with needs('rich'): from rich import progress as rich
+    with needs('rich'), uninterrupted(): from rich import progress as rich
     part = [rich.TextColumn('{task.description}'), rich.BarColumn(), rich.TaskProgressColumn()]
     runs = rich.TextColumn('{task.fields[runs]} runs')
     clock = [rich.TimeElapsedColumn(), rich.TextColumn('left'), rich.TimeRemainingColumn(elapsed_when_finished=False)]
@@ -473,43 +368,48 @@ def _bar(total, what, show):
 # %% ../nbs/06_study.ipynb #167e15be
 class _Run:
     "What is missing of a study, on its way into the table"
-    def __init__(self, study, todo, path):
-        self.study,self.path = study,path
-        self.todo,self.groups = {study.key(t) for t in todo},_groups(study, todo)
+    def __init__(self, study, todo, path, lock):
+        self.study,self.path,self.lock,self.total = study,path,lock,len(todo)
+        self.open,self.groups = {study.key(t) for t in todo},_groups(study, todo)
         self.cost = [len(g)*_steps(study)(g[0]) for g in self.groups]
-        self.part,self.runs,self.errors,self.show = [0.]*len(self.groups),0,[],noop
+        self.part,self.sum,self.runs = [0.]*len(self.groups),0.,0
+        self.errors,self.show = [],noop
 
     def tick(self, i, done):
         "Group `i` is done to this part, 0 to 1"
-        self.part[i] = self.cost[i]*done
-        self.show(sum(self.part), self.runs)
+        before,self.part[i] = self.part[i],self.cost[i]*done
+        self.sum += self.part[i]-before
+        self.show(self.sum, self.runs)
 
     def keep(self, i, future):
         "Put the rows of a finished group into the table, or its error with the others"
         if error := future.exception(): return self.errors.append(error)
+        if self.lock.renew(): self.open -= _done(self.study, self.path)
         rows = future.result()
         _keep_scores(self.study, self.groups[i], [r.pop('scores', None) for r in rows], self.path)
         rows = _full_rows(self.study, self.groups[i], rows)
-        rows = [r for r in rows if self.study.key(r) in self.todo]
+        rows = [r for r in rows if self.study.key(r) in self.open]
         append_rows(self.path, rows, {k:self.study.usual_text(k) for k in self.study.settings})
+        self.open -= set(map(self.study.key, rows))
         self.runs += len(rows)
         self.tick(i, 1)
 
-    def keep_all(self, device, workers, scheduler):
+    def keep_all(self, device, workers, scheduler, say):
         "Run the groups and keep what they give"
         workers = min(workers, len(self.groups))
-        with _running(self.study.task.run, self.groups, device, workers, scheduler, self.tick) as finished:
-            for i,future in finished: self.keep(i, future)
+        with run_groups(self.study.task.run, self.groups, device, workers, scheduler, self.tick, say) as finished:
+            try:
+                for i,future in finished:
+                    with uninterrupted(): self.keep(i, future)
+            except StudyError as e: self.errors.append(e)
 
     def complain(self):
         "A `StudyError` if something did not finish"
         if not self.errors: return
         e = self.errors[0]
-        why = _died if isinstance(e, BrokenProcessPool) else f"{type(e).__name__}: {str(e) or 'no reason given'}"
-        raise StudyError(f"{len(self.todo)-self.runs} of {len(self.todo)} runs did not finish ({why}); {self.runs} new "
-                         f"rows are in {self.path}; running again tries the others once more") from e
-
-_died = "a worker process was ended from outside, most often because memory ran out: use fewer workers"
+        why = str(e) if isinstance(e, StudyError) else f"{type(e).__name__}: {str(e) or 'no reason given'}"
+        raise StudyError(f"{len(self.open)} of {self.total} runs did not finish ({why}); {self.runs} new rows are in "
+                         f"{self.path}; running again tries the others once more") from e
 
 # %% ../nbs/06_study.ipynb #9b7cb843
 def _default_workers(device): return cores() if pick_device(device).type=='cpu' else 1
@@ -528,15 +428,16 @@ def run_study(
     study = get_study(study) if isinstance(study, str) else study
     trials,path = select(study, only, seeds),Path(out or results_folder())/f'{study.name}.csv'
     workers = _default_workers(device) if workers is None else workers
-    with _only_one(path):
+    with _only_one(path) as lock:
         done = _done(study, path)
-        run = _Run(study, [t for t in trials if study.key(t) not in done], path)
+        run = _Run(study, [t for t in trials if study.key(t) not in done], path, lock)
         with _bar(sum(run.cost), study.name, progress and run.groups) as run.show:
-            try: run.keep_all(device, workers, scheduler)
+            try: run.keep_all(device, workers, scheduler, print if progress else noop)
             except OSError as e:
                 raise StudyError(f"cannot write {path}: {e.strerror or e}; {run.runs} new rows are safe there: "
                                  "make room and run again") from e
             except KeyboardInterrupt:
+                leave_quietly()
                 raise KeyboardInterrupt(f"stopped; {run.runs} new rows are in {path}, running again does the "
                                         "rest") from None
     run.complain()
@@ -564,7 +465,7 @@ def steps_to_time()->int|None: # `None`: the run counts
 def _step_seconds(run, trials, device, n):
     "Seconds of one step of a run, NaN if it never says so"
     token = _timing.set(n)
-    try: _work(run, 0, trials, device, tick=noop)
+    try: run_group(run, 0, trials, device, tick=noop)
     except StepsTimed as e: return e.seconds
     finally: _timing.reset(token)
     return float('nan')

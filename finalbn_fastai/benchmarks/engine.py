@@ -29,7 +29,8 @@ from ..leaves import leaf_dls, leaf_photos
 from ..metrics import class_scores
 from ..networks import body_of, efficientnet_lite0, find_architecture
 from ..replicas import NoValidation, Replicas, replica_adam, stack_sizes
-from ..study import StepsTimed, Study, StudyError, append_rows, cores, one_thread, pick_device
+from ..study import StepsTimed, Study, StudyError, append_rows
+from ..workers import cores, one_thread, pick_device
 from ..study import provenance, run_study
 from ..training import StepTimer
 
@@ -41,7 +42,7 @@ _child = """
 import json, resource, sys, time
 from finalbn_fastai.data import image_array
 from finalbn_fastai.leaves import plantvillage
-from finalbn_fastai.study import cores
+from finalbn_fastai.workers import cores
 
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform=='darwin' else 2**10)
 

@@ -13,7 +13,8 @@ from ..digit_runs import DIGITS
 from ..leaf_runs import LEAVES
 from ..metrics import temperature
 from .h1_inference import h1_inference
-from ..study import Study, StudyError, one_thread, read_scores, results_folder, select
+from ..study import Study, StudyError, read_scores, results_folder, select
+from ..workers import one_thread
 from ..thresholds import at_prevalence, prevalence_threshold, prior_threshold
 from ..training import PARTS
 
