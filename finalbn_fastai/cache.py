@@ -6,6 +6,7 @@
 from __future__ import annotations
 import hashlib, json, os, warnings
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from filelock import FileLock
 from .extras import needs
@@ -13,7 +14,7 @@ from .files import write_whole
 with needs('pooch'): import pooch
 
 # %% auto #0
-__all__ = ['cache_folder', 'file_key', 'write_cached', 'locked']
+__all__ = ['cache_folder', 'file_key', 'NotHere', 'only_reading', 'check_may', 'write_cached', 'locked']
 
 # %% ../nbs/01i_cache.ipynb #a5cf98a2
 def cache_folder()->Path:
@@ -34,11 +35,31 @@ def file_key(
     return hashlib.sha256(json.dumps([stats, more]).encode()).hexdigest()[:24]
 
 # %% ../nbs/01i_cache.ipynb #22319733
+_only_reading = ContextVar('_only_reading', default=False)
+
+class NotHere(Exception):
+    "What would have to be downloaded or computed first: the rest of a sentence"
+
+@contextmanager
+def only_reading():
+    "In this block nothing is downloaded, nothing is kept in the cache, and what needs that raises `NotHere`"
+    token = _only_reading.set(True)
+    try: yield
+    finally: _only_reading.reset(token)
+
+def check_may(
+    what:str # `'would download 12 MB from ...'`
+):
+    "To be called before a download, and before a computation whose result is kept: `NotHere` in `only_reading`"
+    if _only_reading.get(): raise NotHere(what)
+
+# %% ../nbs/01i_cache.ipynb #7dcf1a62
 def write_cached(
     path:Path, # A file of the cache
     write, # Function that writes its content to a binary file that is open
 ):
-    "Write a file of the cache, whole or not at all; a warning where that cannot be done"
+    "Write a file of the cache, whole or not at all; a warning where that cannot be done; nothing in `only_reading`"
+    if _only_reading.get(): return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, write)
@@ -51,7 +72,8 @@ def write_cached(
 def locked(
     path:Path # A file of the cache
 ):
-    "Hold the lock beside `path`; where none can be made, go on without"
+    "Hold the lock beside `path` while it is made; where no lock can be, go on without; `NotHere` in `only_reading`"
+    check_may(f"would compute {path.name.partition('-')[0]} and keep them in {path.parent}")
     lock = FileLock(f'{path}.lock')
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import requests
 from filelock import FileLock
 from fastai.data.external import fastai_path
 from fastcore.basics import first
+from .cache import check_may
 from .extras import needs
 with needs('pooch'): import pooch
 
@@ -104,6 +105,7 @@ def fetch(
     "Download a file once; a file with the right checksum that is already there is taken as it is"
     folders = data_folders() if folder is None else [Path(folder)]
     if there := _verified(source, folders): return there
+    check_may(source.would_download())
     local = source.host in ('127.0.0.1','localhost')
     if urlsplit(source.url).scheme!='https' and not local: raise FetchError(f"{source.url} is not https: refused")
     try: return _download(source, folders[-1]/source.file, timeout)

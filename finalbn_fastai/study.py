@@ -24,11 +24,12 @@ from fastcore.basics import noop
 from filelock import FileLock, Timeout
 from .extras import needs
 from .files import StudyError, append_rows, as_text, read_rows, typed, write_whole
-from .settings import as_list, between, combine, or_none, results_folder, select, unknown, whole
+from .settings import as_list, combine, results_folder, select, unknown
 
 # %% auto #0
 __all__ = ['pick_device', 'provenance', 'one_thread', 'Task', 'Study', 'scores_path', 'read_scores', 'cores', 'rows_of',
-           'missing', 'run_study', 'StepsTimed', 'steps_to_time', 'estimate', 'plan', 'all_studies', 'get_study']
+           'missing', 'check_place', 'run_study', 'StepsTimed', 'steps_to_time', 'estimate', 'plan', 'all_studies',
+           'get_study']
 
 # %% ../nbs/06_study.ipynb #45cba0d8
 def pick_device(
@@ -460,7 +461,11 @@ _died = "a worker process was ended from outside, most often because memory ran 
 # %% ../nbs/06_study.ipynb #9b7cb843
 def _default_workers(device): return cores() if pick_device(device).type=='cpu' else 1
 
-def _check_place(device, workers, scheduler=None):
+def check_place(
+    device:str='auto', # As for `run_study`, and the next
+    workers:int|None=None, # Processes
+    scheduler:str|None=None, # Address of a Dask scheduler
+):
     "An error for a device, a number of processes or a cluster that are not there, before anything is made"
     if scheduler:
         if workers is not None: raise StudyError("workers= is of this computer, scheduler= of a cluster: give one")
@@ -483,7 +488,7 @@ def run_study(
     "Run what is missing of a study, and keep each row as soon as it is there"
     study = get_study(study) if isinstance(study, str) else study
     trials,path = select(study, only, seeds),Path(out or results_folder())/f'{study.name}.csv'
-    _check_place(device, workers, scheduler)
+    check_place(device, workers, scheduler)
     workers = workers or (1 if scheduler else _default_workers(device))
     with _only_one(path):
         done = _done(study, path)
@@ -528,7 +533,7 @@ def _step_seconds(run, trials, device, n):
 
 # %% ../nbs/06_study.ipynb #2e418365
 def _share(seconds, n):
-    "The time that groups of so many seconds need where `n` run side by side, as a part of the time they need one by one"
+    "The time of groups of so many seconds where `n` run side by side, as a part of their time one by one"
     known,free = [s for s in seconds if s==s],[0.]*n
     for s in known: heapreplace(free, free[0]+s)
     return max(free)/sum(known) if sum(known) else 1/n
@@ -543,7 +548,7 @@ def estimate(
     "Time a few steps of each kind of run here, and multiply"
     task,found,res = study.task,{},{}
     if task.steps is None: return {}
-    _check_place(device, workers)
+    check_place(device, workers)
     workers,groups,seconds = workers or _default_workers(device),_groups(study, trials),[]
     for g in groups:
         like = len(g),*(as_text(g[0].get(k)) for k in task.like)

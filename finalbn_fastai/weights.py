@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from fastcore.basics import first
-from .cache import locked
+from .cache import check_may, locked
 from .downloads import data_folders
 from .extras import needs
 with needs('pooch'): import pooch
@@ -108,7 +108,8 @@ def no_weights(
 
 def _download(name):
     "Let PyTorch download torchvision's file, which it keeps only where the checksum is right"
-    file,url,_ = torchvision_weights(name)
+    file,url,size = torchvision_weights(name)
+    check_may(f"would download {size:.0f} MB of weights from {url}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with locked(file):
