@@ -130,8 +130,9 @@ def check_cached(
     name:str # Of a classification model of torchvision
 ):
     "Refuse a file in the cache of PyTorch that is not torchvision's, which torchvision would read unchecked"
-    file = torchvision_weights(name)[0]
+    file,url,size = torchvision_weights(name)
     if file.is_file(): check_weights(file)
+    else: check_may(f"would download {size:.0f} MB of weights from {url}")
 
 # %% ../nbs/02c_weights.ipynb #50e9dfa7
 def lite0_weights()->Path: # `FileNotFoundError` where the package is not installed
