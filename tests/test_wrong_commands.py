@@ -87,10 +87,9 @@ def test_dry_run_changes_nothing(run, root, home, tmp_path):
     done = run('python', '-c', DRY.format(tests=str(root/'tests')), cwd=tmp_path, env=home)
     assert done.returncode==0, done.stderr
     said = [' '.join(part.split()) for part in done.stdout.split('== ')[1:]]
-    words = ['would download 11 MB', 'would download 868 MB', 'would compute', 'would download 548 MB of weights', 'about']
-    assert all(w in s for w,s in zip(words, said, strict=False)), said
+    words = 'download 11 MB', 'download 868 MB', 'compute features', 'download 548 MB of weights', 'about', '[]'
+    assert len(said)==6 and all(w in s for w,s in zip(words, said, strict=True)), said
     assert all('not known until then' in s for s in said[:4]) and '2 runs to do' in said[4], said
-    assert said[5]=='[]'
 
 
 DEMOS = """
@@ -101,12 +100,13 @@ from PIL import Image
 from finalbn_fastai.cli import main
 torch.set_num_threads(1)
 
-def start(out, err, *options):
+def start(out, err, *options, seeds='4'):
     'A demo in a process of its own'
     pid = os.fork()
     if pid: return pid
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream,fd in (('/dev/null',1), (err,2)): os.dup2(os.open(stream, os.O_WRONLY|os.O_CREAT), fd)
-    main(['demo', '--epochs', '1', '--seeds', '4', '--out', out, *options])
+    main(['demo', '--epochs', '1', '--seeds', seeds, '--out', out, *options])
 
 try: main(['demo', '--epochs', '1', '--seeds', '1', '--out', 'warm'])
 except SystemExit: pass
@@ -130,6 +130,13 @@ codes.append(wait(start('killed', 'err')))
 first = start('shared', 'first')
 until(Path('shared/demo.csv').exists)
 codes += [wait(start('shared', 'second', '--minority', '2')), wait(first)]
+
+pid = start('stopped', 'stop', seeds='200')
+until(Path('stopped/demo.csv').exists)
+for _ in range(5):
+    os.kill(pid, signal.SIGINT)
+    time.sleep(.02)
+codes.append(wait(pid))
 print(json.dumps(dict(lines=lines, codes=codes)))
 """
 
@@ -142,14 +149,16 @@ def scores(out):
 
 @pytest.mark.slow
 def test_demos_killed_and_two_at_once(run, home, tmp_path):
-    "Ten kills lose no row, double none and tear none; a second demo in the folder is refused and takes nothing away"
+    "Ten kills lose, double and tear no row; a second demo in the folder is refused; Ctrl-C five times gives one line"
     done = run('python', '-c', DEMOS, cwd=tmp_path, env=home)
     assert done.returncode==0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     for before,after in zip(said['lines'], said['lines'][1:]): assert after.startswith(before)
     assert len({len(row) for text in said['lines'] for row in csv.reader(text.splitlines())})==1
     assert all(text.endswith('\n') for text in said['lines'] if text)
-    assert said['codes']==[0, 0, 2, 0]
+    assert said['codes']==[0, 0, 2, 0, 130]
+    stop = (tmp_path/'stop').read_text()
+    assert stop.count('\n')==1 and f"{len(pd.read_csv(tmp_path/'stopped/demo.csv'))} finished runs are in" in stop, stop
     pd.testing.assert_frame_equal(scores(tmp_path/'killed'), scores(tmp_path/'whole'))
     pd.testing.assert_frame_equal(scores(tmp_path/'shared'), scores(tmp_path/'whole'))
     assert len(scores(tmp_path/'whole'))==8

@@ -16,7 +16,8 @@ NEAR = {'h6_sigmoids':'h6_sigmoid', 'H6_SIGMOID':'h6_sigmoid', 'h6-sigmoid':'h6_
         'alternative_fc':'alternatives_fc', 'findings':'finding'}
 ONLY = {"'lrr', did you mean 'lr'": 'lrr=0.1', "'LR', did you mean 'lr'": 'LR=0.1', "'architecture'": 'architecture=fc',
         "did you mean 'fc'": 'arch=fcc', "did you mean 'True'": 'final_bn=true', 'no final_bn=yes': 'final_bn=yes',
-        'no lr=0.1 here: there is 0.001': 'lr=0.1', 'no lr= here': 'lr=', 'no seed=99': 'seed=99', 'no seed=-1': 'seed=-1',
+        'no lr=0.1 here: there is 0.001': 'lr=0.1', 'no lr= here': 'lr=', 'no seed=99': 'seed=99',
+        'no seed=-1': 'seed=-1',
         'no lr=0 here': 'lr=0,001', 'no output=sigmoid softmax': "'output=sigmoid softmax'", 'no seed=1.0': 'seed=1.0',
         'write it as setting=value': 'lr', '--only =3: write it': '=3', '--only =: write it': '=',
         "'ł'": 'ł=1', 'no minority=[red]3[/]': 'minority=[red]3[/]'}
@@ -32,10 +33,15 @@ OPTIONS = {'demo --sede 3':'--sede', 'run h6_sigmoid --seed 3':'--seed', 'result
            'bench engine --seeds 1':'--seeds', '--device cpu run':'--device', 'run -x':'-x', 'demo --Seeds 3':'--Seeds',
            'run h6_sigmoid --dry_run':'--dry_run', 'compare lamps --[red]':'--[red]'}
 EXTRA = 'demo 3', 'doctor here', 'run h6_sigmoid h2_ratio', 'results a b', 'compare lamps lamps', 'bench data apple'
-TWICE = {'run h6_sigmoid --seeds 3 --seeds 4':'--seeds', 'demo --out a --out b':'--out', 'demo --device cpu --device cpu':
-         '--device', 'run h6_sigmoid --dry-run --dry-run':'--dry-run', 'compare lamps --lr .1 --lr .2':'--lr',
+UNKNOWN = 'nothing', '../demo', 'results', "'a b'", '[red]x[/]', 'ßtudie'
+FOLDERS = ('nowhere', 'taken/in/it', "'[red]x[/]'", 'nowhere.csv', 'y'*200, '/dev/null', 'nowhere --group x')
+PREVALENCES = '0', '1', '-1', '2', 'nan', 'inf', '.1 --prevalence 7'
+TWICE = {'run h6_sigmoid --seeds 3 --seeds 4':'--seeds', 'demo --out a --out b':'--out',
+         'demo --device cpu --device cpu':'--device', 'run h6_sigmoid --dry-run --dry-run':'--dry-run',
+         'compare lamps --lr .1 --lr .2':'--lr',
          'results h6_sigmoid --out a --out a':'--out', 'bench data --plant apple --plant pepper':'--plant'}
-EMPTY = {"demo --out ''":'--out', "demo --device ''":'--device', "run ''":'NAME', "results ''":'NAME', "compare ''":'DATA',
+EMPTY = {"demo --out ''":'--out', "demo --device ''":'--device', "run ''":'NAME', "results ''":'NAME',
+         "compare ''":'DATA',
          "run h6_sigmoid --scheduler ''":'--scheduler', "run h6_sigmoid --only ''":'--only', "bench data --plant ''":
          '--plant', "compare lamps --rare ''":'--rare', "compare lamps --group-pattern ''":'--group-pattern'}
 
@@ -52,7 +58,7 @@ EARLY = {
     'Missing argument': ['compare', 'compare --seeds 3'],
     'requires an argument': ['run h6_sigmoid --seeds', 'demo --out', 'compare lamps --rare'],
     'unexpected extra argument': list(EXTRA),
-    'no study': [f'{c} {n}' for c in STUDIES for n in ('nothing', '../demo', 'results', "'a b'", '[red]x[/]', 'ßtudie')],
+    'no study': [f'{c} {n}' for c in STUDIES for n in UNKNOWN],
     'is for one study': ['run --seeds 3', 'run --only lr=1', 'run --dry-run', 'run --workers 2', 'run --device cpu',
                          'run --scheduler tcp://127.0.0.1:1'],
     'holds a NUL byte': ['run a\0b', 'demo --out a\0b', 'run h6_sigmoid --only lr=\0'],
@@ -60,7 +66,8 @@ EARLY = {
                            ['demo --seeds 1000000000', 'compare lamps --seeds 1000000000', 'compare lamps --seeds 1'] +
                            [f'{c} --workers {n}' for c in WITH_WORKERS for n in ('0', '-1')] +
                            [f'demo --epochs {n}' for n in ('0', '-1')] +
-                           ['demo --minority 10', 'demo --majority -1', 'compare lamps --size 0', 'compare lamps --size 7',
+                           ['demo --minority 10', 'demo --majority -1'] +
+                           ['compare lamps --size 0', 'compare lamps --size 7',
                             'compare lamps --size 1000000', 'compare lamps --epochs 0', 'compare lamps --bs 0',
                             'compare lamps --bs 1', 'bench data --size 4', 'bench data --size 1000000000'],
     "Invalid value for '-": [f'{c} --seeds {n}' for c in WITH_SEEDS for n in NO_WHOLE] +
@@ -72,15 +79,14 @@ EARLY = {
                             [f'compare lamps --prevalence {n}' for n in NO_NUMBER],
     'ratio=': [f'demo --ratio {n}' for n in ('0', '-1', '2', '1.0001', 'nan', 'inf', '-inf')],
     'lr=': [f'compare lamps --lr {n}' for n in ('0', '-1', 'nan', 'inf')],
-    'prevalence=': [f'compare lamps --prevalence {n}' for n in ('0', '1', '-1', '2', 'nan', 'inf', '.1 --prevalence 7')],
+    'prevalence=': [f'compare lamps --prevalence {n}' for n in PREVALENCES],
     'valid=': of_shares('valid'),
     'test=': of_shares('test') + ['compare lamps --valid .9', 'compare lamps --valid .5 --test .5'],
     'are both 8': ['demo --minority 8', 'demo --minority 8 --majority 8'],
     'seeds=1000000000': ['run h6_sigmoid --seeds 1000000000'],
     'more than 100,000: ask for fewer': ['run h6_sigmoid --seeds 90000', 'run configurations --seeds 1000 --dry-run'],
     '--only lr is given twice': ['run h6_sigmoid --only lr=0.001 --only lr=0.001'],
-    'is not there: give a folder': ['compare nowhere', 'compare taken/in/it', "compare '[red]x[/]'", 'compare nowhere.csv',
-                                    f'compare {"y"*200}', 'compare /dev/null', 'compare nowhere --group x'],
+    'is not there: give a folder': [f'compare {f}' for f in FOLDERS],
     'is for a CSV file': [f'compare lamps {o}' for o in TABLE_ONLY],
     'no regular expression': [f'compare lamps --group-pattern {shlex.quote(p)}' for p in PATTERNS],
     'give one': ['compare names.csv --group a --group-pattern a',
