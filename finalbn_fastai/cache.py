@@ -35,31 +35,31 @@ def file_key(
     return hashlib.sha256(json.dumps([stats, more]).encode()).hexdigest()[:24]
 
 # %% ../nbs/01i_cache.ipynb #22319733
-_only_reading = ContextVar('_only_reading', default=False)
+_only_reading = ContextVar('_only_reading', default=None)
 
 class NotHere(Exception):
     "What would have to be downloaded or computed first: the rest of a sentence"
 
 @contextmanager
-def only_reading():
+def only_reading(): # Gives a list of what `write_cached` was to keep: its arguments
     "In this block nothing is downloaded, nothing is kept in the cache, and what needs that raises `NotHere`"
-    token = _only_reading.set(True)
-    try: yield
+    token = _only_reading.set([])
+    try: yield _only_reading.get()
     finally: _only_reading.reset(token)
 
 def check_may(
     what:str # `'would download 12 MB from ...'`
 ):
     "To be called before a download, and before a computation whose result is kept: `NotHere` in `only_reading`"
-    if _only_reading.get(): raise NotHere(what)
+    if _only_reading.get() is not None: raise NotHere(what)
 
-# %% ../nbs/01i_cache.ipynb #7dcf1a62
+# %% ../nbs/01i_cache.ipynb #ddb151b5
 def write_cached(
     path:Path, # A file of the cache
     write, # Function that writes its content to a binary file that is open
 ):
     "Write a file of the cache, whole or not at all; a warning where that cannot be done; nothing in `only_reading`"
-    if _only_reading.get(): return
+    if (later := _only_reading.get()) is not None: return later.append((path, write))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, write)

@@ -133,7 +133,7 @@ def _check_folder(out, option='--out'):
         for folder in made:
             with suppress(OSError): folder.rmdir()
 
-# %% ../nbs/09_cli.ipynb #1b71a316
+# %% ../nbs/09_cli.ipynb #f859998f
 _addresses = "--scheduler {}: write it as tcp://host:8786, or tls://host:8786 where the cluster has certificates"
 
 def _check_scheduler(address, workers):
@@ -503,14 +503,17 @@ def compare(
     "Does the layer, or anything cheap, help on your images? Stop it as you like: running again does the rest."
     import matplotlib
     from finalbn_fastai import comparison
+    from finalbn_fastai.cache import only_reading, write_cached
     from finalbn_fastai.own_runs import own_images
     from finalbn_fastai.study import check_place
     matplotlib.use('Agg')
     if not scheduler: check_place(device, workers)
-    found = own_images(data, rare, name_column, label_column, images, group, group_pattern)
     of_runs = dict(seeds=seeds, arch=arch, size=size, epochs=epochs, lr=lr, bs=bs, valid=valid, test=test,
                    unfreeze=unfreeze)
-    comparison.check_comparison(found, list(prevalence), **of_runs)
+    with only_reading() as later:
+        found = own_images(data, rare, name_column, label_column, images, group, group_pattern)
+        comparison.check_comparison(found, list(prevalence), **of_runs)
+    for kept in later: write_cached(*kept)
     _print_images(found)
     c = comparison.compare(found, list(prevalence), **of_runs, device=device, workers=workers,
                            scheduler=scheduler, out=out)
