@@ -57,6 +57,7 @@ test: lint html ## every test: the linters, beside the code, the command line, t
 export: $(READY) readme ## after editing a notebook: export the library and its stub, clean the notebooks, write the README
 	nbdev_export
 	@python -c 'from finalbn_fastai.book import write_stub; write_stub()'
+	@python -c 'from finalbn_fastai.settings import write_studies; write_studies()'
 	nbdev_clean
 
 readme: $(READY)

@@ -48,7 +48,7 @@ setup(
     license='Apache-2.0',
     keywords=cfg['keywords'],
     packages=find_packages(include=[lib, f'{lib}.*'], exclude=[f'{lib}.benchmarks', f'{lib}.benchmarks.*']),
-    package_data={lib: ['*.csv', '*.pyi', 'py.typed']},
+    package_data={lib: ['*.csv', 'studies.json', '*.pyi', 'py.typed']},
     cmdclass={'build_py': build_library},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import hashlib, io, json, os, re, warnings
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from zlib import crc32
@@ -15,7 +16,8 @@ from .files import write_whole
 with needs('pooch'): import pooch
 
 # %% auto #0
-__all__ = ['cache_folder', 'file_key', 'write_cached', 'cached_bytes', 'read_cached', 'locked']
+__all__ = ['cache_folder', 'file_key', 'NotHere', 'only_reading', 'check_may', 'write_cached', 'cached_bytes', 'read_cached',
+           'locked']
 
 # %% ../nbs/01i_cache.ipynb #a5cf98a2
 def cache_folder()->Path:
@@ -70,11 +72,31 @@ def _checked(path):
     return _is_sound(path, s.st_ino, s.st_size, s.st_mtime_ns)
 
 # %% ../nbs/01i_cache.ipynb #22319733
+_only_reading = ContextVar('_only_reading', default=None)
+
+class NotHere(Exception):
+    "What would have to be downloaded or computed first: the rest of a sentence"
+
+@contextmanager
+def only_reading(): # Gives a list of what `write_cached` was to keep: its arguments
+    "In this block nothing is downloaded, nothing is kept in the cache, and what needs that raises `NotHere`"
+    token = _only_reading.set([])
+    try: yield _only_reading.get()
+    finally: _only_reading.reset(token)
+
+def check_may(
+    what:str # `'would download 12 MB from ...'`
+):
+    "To be called before a download, and before a computation whose result is kept: `NotHere` in `only_reading`"
+    if _only_reading.get() is not None: raise NotHere(what)
+
+# %% ../nbs/01i_cache.ipynb #ddb151b5
 def write_cached(
     path:Path, # A file of the cache
     write, # Function that writes its content to a binary file that is open
 ):
     "Write a file of the cache with its checksum, whole or not at all; a warning where that cannot be done"
+    if (later := _only_reading.get()) is not None: return later.append((path, write))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda f: _sealed(f, write))
@@ -104,7 +126,8 @@ def read_cached(
 def locked(
     path:Path # A file of the cache
 ):
-    "Hold the lock beside `path`; where none can be made, go on without"
+    "Hold the lock beside `path` while it is made; where no lock can be, go on without; `NotHere` in `only_reading`"
+    check_may(f"would compute {path.name.partition('-')[0]} and keep them in {path.parent}")
     lock = FileLock(f'{path}.lock')
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

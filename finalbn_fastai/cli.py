@@ -7,16 +7,18 @@ __all__ = ['app', 'bench', 'demo', 'run', 'results_command', 'whereabouts', 'doc
            'bench_engine_command', 'main']
 
 # %% ../nbs/09_cli.ipynb #194906ee
-import sys, warnings
-from contextlib import contextmanager
-from functools import lru_cache, wraps
+import os, signal, socket, sys, threading, warnings
+from contextlib import contextmanager, nullcontext, suppress
+from functools import lru_cache, partial, wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 from .extras import needs
 with needs('typer'):
     import typer
     from typer import Option
+    from typer.core import TyperCommand
 
 # %% ../nbs/09_cli.ipynb #614d547d
 _about = "The final batch normalization layer under extreme class imbalance: run the book's experiments."
@@ -27,6 +29,24 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode='
 class _Stop(Exception):
     "Ends the command with one line and exit code 2"
     def format_message(self): return str(self)
+
+def _in_line(text):
+    "A text as one line, characters that a terminal would obey written out"
+    line = ' '.join(str(text).splitlines())
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in line)
+
+class _Command(TyperCommand):
+    "A command whose options are obeyed or refused: one that is empty, or given twice, would be ignored"
+    def parse_args(self, ctx, args):
+        values,_,given = self.make_parser(ctx).parse_args(args=list(args))
+        for p in given:
+            name = max(p.opts, key=len) if p.opts[0].startswith('-') else p.name.upper()
+            if '' in (v if isinstance(v := values[p.name], (list,tuple)) else [v]):
+                raise _Stop(f"{name} is empty: give it a value, or leave it out")
+            if given.count(p)>1 and not p.multiple: raise _Stop(f"{name} is given {given.count(p)} times: give it once")
+        return super().parse_args(ctx, args)
+
+_command = partial(app.command, cls=_Command)
 
 # %% ../nbs/09_cli.ipynb #10ef3f15
 def _version(wanted:bool):
@@ -46,7 +66,7 @@ def _main(version:_Version=False): pass
 def _console():
     "The terminal"
     from rich.console import Console
-    return Console()
+    return Console(markup=False, emoji=False)
 
 def _say(text, **kwargs): _console().print(text, highlight=False, **kwargs)
 
@@ -58,38 +78,77 @@ def _load(module):
         raise _Stop("benchmarks come with the repository, not with the installed package: run this in a checkout, "
                     "after `pip install -e .`") from None
 
+def _in_peace():
+    "From here on the command ends, and another Ctrl-C changes nothing"
+    if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+def _last_words(e):
+    "What a `KeyboardInterrupt` says, or the one that it has interrupted"
+    while e is not None and not (isinstance(e, KeyboardInterrupt) and str(e)): e = e.__context__
+    return str(e or 'stopped')
+
 @contextmanager
 def _one_line():
-    "Errors that the user can put right end the command with one line; Ctrl-C with one too"
-    from finalbn_fastai.downloads import FetchError
-    from finalbn_fastai.study import StudyError
+    "Errors that the user can put right end the command with one line; Ctrl-C, once or again, with one too"
+    from finalbn_fastai.files import StudyError
     try: yield
-    except (StudyError, FetchError, ValueError, FileNotFoundError) as e: raise _Stop(e) from None
+    except (StudyError, ValueError) as e: raise _Stop(e) from None
+    except OSError as e:
+        if e.errno is None: raise _Stop(e) from None
+        if e.filename is None: raise
+        raise _Stop(f"{e.filename}: {e.strerror}") from None
     except KeyboardInterrupt as e:
-        print(f"finalbn: {str(e) or 'stopped'}", file=sys.stderr)
+        _in_peace()
+        print(f"finalbn: {_in_line(_last_words(e))}", file=sys.stderr)
         raise
 
-def _loading(module):
-    "A decorator for commands: quiet, `module` of the package loaded, errors in one line"
+def _unchecked(**options): pass
+
+def _loading(module, check=_unchecked):
+    "A decorator for commands: quiet, `check` called first, then `module` of the package loaded, errors in one line"
     def decorate(command):
         @wraps(command)
         def loaded(**options):
             warnings.filterwarnings('ignore')
-            with _console().status("Loading PyTorch and fastai"): _load(module)
-            with _one_line(): command(**options)
+            with _one_line():
+                check(**options)
+                with _console().status("Loading PyTorch and fastai"): _load(module)
+                command(**options)
         return loaded
     return decorate
 
 # %% ../nbs/09_cli.ipynb #4f8a0fff
-def _ready(out):
-    "Make the folder `out`; an error in one line where it cannot be written to"
-    probe = out/'.finalbn-write-test'
+def _check_folder(out, option='--out'):
+    "An error in one line where the folder `out` cannot be written to; what was made to see it is removed"
+    made = []
     try:
+        made += [f for f in (out,*out.parents) if not f.exists()]
         out.mkdir(parents=True, exist_ok=True)
+        probe = out/f'.finalbn-write-test-{os.getpid()}'
         probe.touch()
         probe.unlink()
     except OSError as e:
-        raise _Stop(f"cannot write to {out}: {e.strerror or e}; choose another folder with --out") from None
+        raise _Stop(f"cannot write to {out}: {e.strerror or e}; choose another folder with {option}") from None
+    finally:
+        for folder in made:
+            with suppress(OSError): folder.rmdir()
+
+# %% ../nbs/09_cli.ipynb #f859998f
+_addresses = "--scheduler {}: write it as tcp://host:8786, or tls://host:8786 where the cluster has certificates"
+
+def _check_scheduler(address, workers):
+    "An error in one line for an address where no scheduler can be"
+    if address is None: return
+    if workers is not None: raise _Stop("--workers is of this computer, --scheduler of a cluster: give one")
+    try:
+        at = urlsplit(address)
+        host,port = at.hostname,at.port
+    except ValueError: host = port = None
+    if not (host and port and at.scheme in ('tcp','tls')): raise _Stop(_addresses.format(address))
+    try: socket.create_connection((host, port), timeout=5).close()
+    except (OSError, UnicodeError) as e:
+        why = getattr(e, 'strerror', None) or e
+        raise _Stop(f"no Dask scheduler answers at {address} ({why}): start one, or correct the address") from None
 
 # %% ../nbs/09_cli.ipynb #4487a119
 def _print_table(df, wrap=False, labels=0):
@@ -104,6 +163,20 @@ def _print_table(df, wrap=False, labels=0):
     _console().print(table)
 
 # %% ../nbs/09_cli.ipynb #9dc4f295
+def _between(low, high):
+    "The callback of an option, for numbers above `low` and up to `high`"
+    def check(param:typer.CallbackParam, value):
+        from finalbn_fastai.settings import between
+        for v in value if isinstance(value, (list,tuple)) else [value]:
+            try: between(low, high)(v)
+            except ValueError as e: raise _Stop(f"{param.name}={e}") from None
+        return value
+    return check
+
+_share = _between(0, 1)
+_EDGE = 4096 # Pixels: no body sees more
+_MOST = 1000 # Seeds: a mean over a thousand runs is known to a thirtieth of their standard deviation
+
 _Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps ...")]
 _Folder = Annotated[Path, Option(file_okay=False, show_default=False,
                                  help="Folder of the tables; the book's own if not given.")]
@@ -115,6 +188,11 @@ def _demo_table(scores):
     from finalbn_fastai.tables import as_read
     df = as_read(scores, ['score']).drop(columns=['n','paper: difference'])
     return df.rename(columns={'without':'without final BN', 'with':'with final BN'}).set_index('score')
+
+def _check_demo(minority, majority, out, **options):
+    "What can be said against a demo before it is loaded"
+    if minority==majority: raise _Stop(f"minority and majority are both {minority}: choose two different digits")
+    _check_folder(out)
 
 def _demo_rows(study, device, out):
     "The rows of the demo, trained where they are missing; Ctrl-C says how many there are"
@@ -137,12 +215,12 @@ def _print_demo(rows, scores, dls):
     _say(f"The final BN scored higher on the minority in {f1.better} of {f1.n} seeds. F1 depends on where the "
          "threshold lies, ROC-AUC does not: it tells whether the classes are ranked better.")
 
-@app.command()
-@_loading('studies.demo')
+@_command()
+@_loading('studies.demo', _check_demo)
 def demo(
-    seeds:Annotated[int, Option(min=1, help="How many seeds; each trains twice, with the layer and without.")]=5,
+    seeds:Annotated[int, Option(min=1, max=_MOST, help="How many seeds; each trains with the layer and without.")]=5,
     epochs:Annotated[int, Option(min=1, help="Passes over the training set.")]=100,
-    ratio:Annotated[float, Option(help="Imbalance ratio, minority over majority: above 0, up to 1.")]=.01,
+    ratio:Annotated[float, Option(callback=_share, help="Imbalance ratio: minority over majority, up to 1.")]=.01,
     minority:Annotated[int, Option(min=0, max=9, help="The rare digit.")]=3,
     majority:Annotated[int, Option(min=0, max=9, help="The common digit.")]=8,
     device:_Device='auto',
@@ -151,17 +229,19 @@ def demo(
     "Train a small network on real digits, rare against common, with and without the final BN. It takes under a minute."
     import matplotlib
     from finalbn_fastai.digit_runs import DIGITS_ALONE, trial_dls
+    from finalbn_fastai.files import write_whole
     from finalbn_fastai.studies.demo import SCORES, demo_scores, seed_lines
-    from finalbn_fastai.study import Study, pick_device
+    from finalbn_fastai.study import Study
+    from finalbn_fastai.workers import pick_device
     matplotlib.use('Agg')
     settings = dict(source='embedded', epochs=epochs, ratio=ratio, minority=minority, majority=majority)
     study = Study('demo', DIGITS_ALONE, settings, seeds)
     dls = trial_dls(study.trials()[0], pick_device(device))
-    _ready(out)
     rows = _demo_rows(study, device, out)
     scores = demo_scores(rows)
     _print_demo(rows, scores, dls)
-    seed_lines(rows, SCORES[:2], scores).savefig(out/'demo.png', dpi=150)
+    figure = seed_lines(rows, SCORES[:2], scores)
+    write_whole(out/'demo.png', partial(figure.savefig, format='png', dpi=150))
     _say(f"Rows: {out/'demo.csv'}\nFigure: {out/'demo.png'}", soft_wrap=True)
 
 # %% ../nbs/09_cli.ipynb #273af1ec
@@ -171,7 +251,9 @@ def _settings(only):
     for o in only:
         name,equals,values = o.partition('=')
         if not (name and equals): raise _Stop(f"--only {o}: write it as setting=value, or setting=value,value")
-        res[name.strip()] = [v.strip() for v in values.split(',')]
+        name = name.strip()
+        if name in res: raise _Stop(f"--only {name} is given twice: write it once, as {name}=value,value")
+        res[name] = [v.strip() for v in values.split(',')]
     return res
 
 def _time(minutes):
@@ -203,16 +285,25 @@ def _print_plan(plan, timed):
     _say('The same for all: '+', '.join(f'{k} {v}' for k,v in same.items() if v!=''))
 
 # %% ../nbs/09_cli.ipynb #acdb64bb
-def _plan_and_say(study, trials, path, device, workers, scheduler):
+def _timed(study, todo, device, workers, dry_run):
+    "Seconds from `estimate`, and why there are none; a dry run downloads nothing and keeps nothing"
+    from finalbn_fastai.cache import NotHere, only_reading
+    from finalbn_fastai.study import estimate
+    with _console().status("Timing a few steps of each kind of run"), only_reading() if dry_run else nullcontext():
+        try: return estimate(study, todo, device, workers),''
+        except NotHere as e: return {},f"It {e}; how long the runs take is not known until then."
+
+def _plan_and_say(study, trials, path, device, workers, scheduler, dry_run):
     "How many runs are to be done, after printing the plan"
-    from finalbn_fastai.study import estimate, missing, plan
-    todo,timed = missing(study, trials, path),{}
-    if todo and not scheduler:
-        with _console().status("Timing a few steps of each kind of run"): timed = estimate(study, todo, device, workers)
+    from finalbn_fastai.study import check_place, missing, plan
+    if not scheduler: check_place(device, workers)
+    todo,timed,why = missing(study, trials, path),{},''
+    if todo and not scheduler: timed,why = _timed(study, todo, device, workers, dry_run)
     planned = plan(study, trials, path, timed)
     _print_plan(planned, timed)
     here = f"; about {_time(planned.minutes.sum(skipna=False))} here" if timed else ''
     _say(f"\n{len(todo)} runs to do, {len(trials)-len(todo)} are in {path}{here}", soft_wrap=True)
+    if why: _say(why, soft_wrap=True)
     return len(todo)
 
 _Seeds = Annotated[int, Option(min=1, show_default=False,
@@ -220,31 +311,48 @@ _Seeds = Annotated[int, Option(min=1, show_default=False,
 _Only = Annotated[list[str], Option(show_default=False,
                                     help="Only these: setting=value or setting=value,value; may be repeated.")]
 _Workers = Annotated[int, Option(min=1, show_default=False, help="Processes; as many as CPU cores if not given.")]
-_Scheduler = Annotated[str, Option(help="Address of a Dask scheduler, as tcp://10.0.0.1:8786, whose workers do the "
+_Scheduler = Annotated[str, Option(show_default=False,
+                                   help="Address of a Dask scheduler, as tcp://10.0.0.1:8786, whose workers do the "
                                         "work. Who reaches it runs code: private network, or TLS (tls://).")]
 _DryRun = Annotated[bool, Option('--dry-run', help="Show what would be run and how long it should take, and stop.")]
 
-@app.command()
-@_loading('tables')
+def _check_study(name, **options):
+    "What can be said against the name of a study, and options that would be ignored without one"
+    from finalbn_fastai.settings import known_study
+    if name: return known_study(name)
+    given = [k for k,v in options.items() if v not in (None,False,(),[],'auto') and k!='out']
+    if given: raise _Stop(f"--{given[0].replace('_', '-')} is for one study: give its name before it")
+
+def _check_run(name, seeds, only, workers, scheduler, out, dry_run, **options):
+    "What can be said against a run before it is loaded"
+    from finalbn_fastai.settings import results_folder, select
+    study = _check_study(name, seeds=seeds, only=only, workers=workers, scheduler=scheduler, dry_run=dry_run, **options)
+    if study is None: return
+    select(study, _settings(only), seeds)
+    _check_scheduler(scheduler, workers)
+    if not dry_run: _check_folder(out or results_folder())
+
+@_command()
+@_loading('tables', _check_run)
 def run(
     name:_Name='',
     seeds:_Seeds=None,
     only:_Only=(),
     device:_Device='auto',
     workers:_Workers=None,
-    scheduler:_Scheduler='',
+    scheduler:_Scheduler=None,
     out:_Folder=None,
     dry_run:_DryRun=False,
 ):
     "Measure what is missing of a study. Stop it as you like: finished rows are kept, and running again does the rest."
-    from finalbn_fastai.study import get_study, results_folder, run_study, select
+    from finalbn_fastai.settings import results_folder, select
+    from finalbn_fastai.study import get_study, run_study
     out = out or results_folder()
     if not name: return _list_studies(out)
     study,wanted,path = get_study(name),_settings(only),out/f'{name}.csv'
-    to_do = _plan_and_say(study, select(study, wanted, seeds), path, device, workers, scheduler)
+    to_do = _plan_and_say(study, select(study, wanted, seeds), path, device, workers, scheduler, dry_run)
     if dry_run or not to_do: return
-    _ready(out)
-    run_study(study, seeds, wanted, device, out, workers, scheduler or None)
+    run_study(study, seeds, wanted, device, out, workers, scheduler)
     _say(f"Measured: {path}. `finalbn results {name}` shows what it says.", soft_wrap=True)
 
 # %% ../nbs/09_cli.ipynb #356aed0c
@@ -287,11 +395,12 @@ def _summary(study, out):
         yield title.replace('f1_', 'F1, '),_narrow(as_read(part, [l for l in labels if l not in apart]))
 
 # %% ../nbs/09_cli.ipynb #e38c89fb
-@app.command('results')
-@_loading('tables')
+@_command('results')
+@_loading('tables', _check_study)
 def results_command(name:_Name='', out:_Folder=None):
     "Show what a study says: with and without the final BN, the difference and its 95 % interval, the paper's numbers."
-    from finalbn_fastai.study import get_study, results_folder
+    from finalbn_fastai.settings import results_folder
+    from finalbn_fastai.study import get_study
     out = out or results_folder()
     if not name: return _list_studies(out)
     study = get_study(name)
@@ -318,14 +427,15 @@ def _where(o):
     images = f": {o['images']}" if o['images'] else ''
     return f"[{color}]{word:>8}[/]  {escape(o['what']+images)}\n{'':10}{escape(o['where'])}"
 
-@app.command()
+@_command()
 @_loading('leaves')
 def doctor():
     "Say what is where: data sets, weights, devices; or what would be downloaded, and how big."
     from finalbn_fastai.cache import cache_folder
     from finalbn_fastai.downloads import data_folders
-    from finalbn_fastai.study import pick_device, provenance
-    for o in whereabouts(): _say(_where(o), soft_wrap=True)
+    from finalbn_fastai.study import provenance
+    from finalbn_fastai.workers import pick_device
+    for o in whereabouts(): _say(_where(o), markup=True, soft_wrap=True)
     p = provenance(pick_device())
     _say(f"\nLooked in: {', '.join(map(str, data_folders()))} (set FINALBN_DATA to look elsewhere first)\n"
          f"Cache: {cache_folder()}\nDevice: {p['device']}; torch {p['torch']}, fastai {p['fastai']}, "
@@ -337,64 +447,79 @@ def _print_images(images):
     counts = images.counts()
     counts['share'] = [f'{100*s:.2f} %' for s in counts.share]
     _print_table(counts.astype(str))
-    _say(f"1 in {1/images.prevalence:.0f} images is {images.rare!r}, the class that is scored.", markup=False)
+    _say(f"1 in {1/images.prevalence:.0f} images is {images.rare!r}, the class that is scored.")
 
 def _print_comparison(c, files):
     "Print the scores at each prevalence, the answer, and where the files are"
     from finalbn_fastai.comparison import as_shown
     for p in c.prevalences:
-        _say(f"\nWhere {100*p:.3g} % of the images are {c.images.rare!r}", style='bold', markup=False)
+        _say(f"\nWhere {100*p:.3g} % of the images are {c.images.rare!r}", style='bold')
         shown = as_shown(c.at(p)).rename(columns={'precision':'prec.'})
         _print_table(shown.set_index('candidate'), labels=1)
     _say(f"Means over {c.settings['seeds']} splits, on test images; the difference is of F1, to the plain network, "
          "with its 95 % interval. Alarms and false alarms: of 1000 images.\n")
-    for note in c.notes(): _say(note, markup=False)
-    _say(c.recommendation.text, style='bold', markup=False)
-    _say(f"{c.recommendation.layer_text}\n", markup=False)
-    _say(c.recommendation.code+'\n', markup=False, soft_wrap=True)
-    for name,file in {**files, 'rows':c.path}.items(): _say(f"{name}: {file}", markup=False, soft_wrap=True)
+    for note in c.notes(): _say(note)
+    _say(c.recommendation.text, style='bold')
+    _say(f"{c.recommendation.layer_text}\n")
+    _say(c.recommendation.code+'\n', soft_wrap=True)
+    for name,file in {**files, 'rows':c.path}.items(): _say(f"{name}: {file}", soft_wrap=True)
 
 def _text(help): return Annotated[str, Option(show_default=False, help=help)]
 
-@app.command()
-@_loading('comparison')
+_where_used = "Share of the rare class where it will be used, as 0.001; may be repeated, the first decides."
+_Prevalence = Annotated[list[float], Option(show_default=False, callback=_between(0, .999_999), help=_where_used)]
+
+def _check_compare(data, name_column, label_column, images, group, group_pattern, valid, test, workers, scheduler, out,
+                   **options):
+    "What can be said against a comparison before it is loaded"
+    from finalbn_fastai.settings import check_reading
+    check_reading(data, group_pattern, name_column=name_column, label_column=label_column, images=images, group=group)
+    if valid+test>=1: raise _Stop(f"valid={valid}, test={test}: two shares above 0 are needed whose sum is below 1")
+    _check_scheduler(scheduler, workers)
+    _check_folder(out)
+
+@_command()
+@_loading('comparison', _check_compare)
 def compare(
     data:Annotated[Path, typer.Argument(help="A folder with one folder a class, or a CSV file of names and labels.")],
     rare:_text("The class that matters; the one with the fewest images if not given.")=None,
-    prevalence:Annotated[list[float], Option(show_default=False, help="Share of the rare class where it will be used, "
-                                             "as 0.001; may be repeated, the first decides.")]=(),
-    seeds:Annotated[int, Option(help="Splits, two or more.")]=10,
+    prevalence:_Prevalence=(),
+    seeds:Annotated[int, Option(min=2, max=_MOST, help="Splits, two or more.")]=10,
     name_column:_text("CSV: column of file names; the first if not given.")=None,
     label_column:_text("CSV: column of labels; the second if not given.")=None,
     images:_text("CSV: folder that names are relative to; that of the CSV file if not given.")=None,
     group:_text("CSV: column that says which images belong together.")=None,
     group_pattern:_text("Regular expression whose match in the file name says so.")=None,
     arch:Annotated[str, Option(help="Body: any name of torchvision or timm too.")]='efficientnet_lite0',
-    size:Annotated[int, Option(help="Edge of the square that images are resized to, in pixels.")]=224,
-    epochs:Annotated[int, Option(help="Passes over the training images.")]=10,
-    lr:Annotated[float, Option(help="Top of the one-cycle schedule.")]=3e-3,
-    bs:Annotated[int, Option(help="Batch size.")]=64,
-    valid:Annotated[float, Option(help="Share of each class to choose on.")]=.2,
-    test:Annotated[float, Option(help="Share of each class to test on.")]=.2,
+    size:Annotated[int, Option(min=8, max=_EDGE, help="Edge of the square that images are resized to, in pixels.")]=224,
+    epochs:Annotated[int, Option(min=1, help="Passes over the training images.")]=10,
+    lr:Annotated[float, Option(callback=_between(0, float('inf')), help="Top of the one-cycle schedule.")]=3e-3,
+    bs:Annotated[int, Option(min=2, help="Batch size.")]=64,
+    valid:Annotated[float, Option(callback=_share, help="Share of each class to choose on.")]=.2,
+    test:Annotated[float, Option(callback=_share, help="Share of each class to test on.")]=.2,
     unfreeze:Annotated[bool, Option('--unfreeze', help="Train whole networks, the long way.")]=False,
     device:_Device='auto',
     workers:_Workers=None,
-    scheduler:_Scheduler='',
+    scheduler:_Scheduler=None,
     out:Annotated[Path, Option(file_okay=False, help="Folder for rows, table and report.")]=Path('finalbn-compare'),
 ):
     "Does the layer, or anything cheap, help on your images? Stop it as you like: running again does the rest."
     import matplotlib
     from finalbn_fastai import comparison
+    from finalbn_fastai.cache import only_reading, write_cached
     from finalbn_fastai.own_runs import own_images
+    from finalbn_fastai.study import check_place
     matplotlib.use('Agg')
-    found = own_images(data, rare, name_column, label_column, images, group, group_pattern)
+    if not scheduler: check_place(device, workers)
     of_runs = dict(seeds=seeds, arch=arch, size=size, epochs=epochs, lr=lr, bs=bs, valid=valid, test=test,
                    unfreeze=unfreeze)
-    comparison.check_comparison(found, list(prevalence), **of_runs)
-    _ready(out)
+    with only_reading() as later:
+        found = own_images(data, rare, name_column, label_column, images, group, group_pattern)
+        comparison.check_comparison(found, list(prevalence), **of_runs)
+    for kept in later: write_cached(*kept)
     _print_images(found)
     c = comparison.compare(found, list(prevalence), **of_runs, device=device, workers=workers,
-                           scheduler=scheduler or None, out=out)
+                           scheduler=scheduler, out=out)
     _print_comparison(c, c.save())
 
 # %% ../nbs/09_cli.ipynb #5ed34301
@@ -402,11 +527,17 @@ bench = typer.Typer(no_args_is_help=True, help="Measure how fast the parts are, 
 app.add_typer(bench, name='bench')
 
 # %% ../nbs/09_cli.ipynb #a7d661e9
-@bench.command('data')
-@_loading('benchmarks.engine')
+_plants = 'apple','pepper','tomato'
+
+def _check_plant(plant, **options):
+    "A line for a plant that the papers do not have"
+    if plant not in _plants: raise _Stop(f"no plant {plant!r}: the plants of the papers are {', '.join(_plants)}")
+
+@bench.command('data', cls=_Command)
+@_loading('benchmarks.engine', _check_plant)
 def bench_data_command(
     plant:Annotated[str, Option(help="apple, pepper or tomato.")]='pepper',
-    size:Annotated[int, Option(min=8, help="Edge of the decoded images in pixels.")]=224,
+    size:Annotated[int, Option(min=8, max=_EDGE, help="Edge of the decoded images in pixels.")]=224,
 ):
     "Decode one plant's photographs, load them again from the cache, and measure time and memory."
     from finalbn_fastai.benchmarks.engine import bench_data
@@ -416,8 +547,12 @@ def bench_data_command(
 _BenchFolder = Annotated[Path, Option(file_okay=False, show_default=False,
                                       help="Folder for the tables; not kept if not given.")]
 
-@bench.command('engine')
-@_loading('benchmarks.engine')
+def _check_bench(out, **options):
+    "A line for a folder that cannot be written to"
+    if out: _check_folder(out)
+
+@bench.command('engine', cls=_Command)
+@_loading('benchmarks.engine', _check_bench)
 def bench_engine_command(
     device:_Device='auto',
     leaves:Annotated[bool, Option(help="With the photographs too (several minutes)?")]=True,
@@ -425,7 +560,9 @@ def bench_engine_command(
 ):
     "Many runs one by one and by the engine: time, ratio, memory, limit. Ten minutes on two cores, all of them used."
     from finalbn_fastai.benchmarks.engine import bench_engine
-    if out: _ready(out)
+    from finalbn_fastai.study import check_place
+    check_place(device)
+    if out: out.mkdir(parents=True, exist_ok=True)
     with _console().status("Measuring"): df = bench_engine(device, leaves, out)
     wanted = 'work','runs','one by one','timed on','engine','ratio','peak memory','limit','fraction'
     shown = [name for name in wanted if name in df]
@@ -438,10 +575,15 @@ def main(
     args:list|None=None # The arguments; those of the process if `None`
 ):
     "Run the command; one line and exit code 2 for what is wrong with the arguments"
-    try: code = app(args, prog_name='finalbn', standalone_mode=False)
+    args = sys.argv[1:] if args is None else args
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
+    try:
+        if any('\0' in a for a in args): raise _Stop("an argument holds a NUL byte")
+        code = app(args, prog_name='finalbn', standalone_mode=False)
     except Exception as e:
         if not hasattr(e, 'format_message'): raise
-        if message := e.format_message(): print(f"finalbn: {message}", file=sys.stderr)
+        if message := e.format_message(): print(f"finalbn: {_in_line(message)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt: code = 130
     sys.exit(code or 0)

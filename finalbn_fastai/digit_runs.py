@@ -17,7 +17,8 @@ from .metrics import class_roles, class_scores, curve_text, probabilities, score
 from .networks import INITS, cnn_net, fc_net, find_architecture, photo_net
 from .replicas import Items, replica_learner, replica_preds, stack_sizes
 from .rivals import MixedLoader
-from .study import StepsTimed, Task, between, or_none, whole
+from .settings import between, or_none, whole
+from .study import StepsTimed, Task
 from .thresholds import margin
 from .training import LATER, N_VALID, ON_OR_NONE, OPTIMIZERS, PARTS, SCHEDULES, SHARED, SWITCH
 from .training import begin, check_after, check_inside, check_layer, check_loss, check_mixup

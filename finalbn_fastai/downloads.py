@@ -21,6 +21,7 @@ from urllib3.exceptions import ReadTimeoutError
 from filelock import FileLock
 from fastai.data.external import fastai_path
 from fastcore.basics import first
+from .cache import check_may
 from .extras import needs
 with needs('pooch'): import pooch
 with needs('tqdm'): from tqdm import tqdm
@@ -319,6 +320,7 @@ def download(
 )->Path: # The file, whole and verified; `FetchError` where it cannot be had
     "Download a file once, whichever processes ask for it, from where an earlier try broke off"
     dest = Path(folder)/source.file
+    check_may(source.would_download())
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f'{dest}.lock'):

@@ -21,7 +21,8 @@ from .features import plant_features
 from .leaves import PLANTS, photos_once, plantvillage, pool_fingerprint, split_rows
 from .metrics import score_run
 from .networks import find_architecture
-from .study import Task, between, or_none, whole
+from .settings import between, or_none, whole
+from .study import Task
 from .thresholds import at_prevalence, margin, prevalence_threshold
 from .training import N_MORE, N_VALID, ON_OR_NONE, one_after_the_other, run_row, why_failed
 

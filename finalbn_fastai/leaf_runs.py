@@ -23,7 +23,8 @@ from .metrics import calibration_scores, class_scores, epoch_scores, score_run
 from .metrics import reset_threshold, temperature
 from .networks import INITS, body_of, find_architecture
 from .replicas import Items, ReplicaBatchNorm1d, ReplicaLoader, replica_learner, replica_preds
-from .study import Task, whole
+from .settings import whole
+from .study import Task
 from .thresholds import margin
 from .training import LATER, N_MORE, ON_OR_NONE, OPTIMIZERS, PARTS, SHARED, SWITCH
 from .training import begin, check_after, check_inside, check_layer, check_loss, check_mixup

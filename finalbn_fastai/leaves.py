@@ -16,6 +16,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import ColReader, IndexSplitter
 from fastai.vision.data import ImageBlock
 from .data import image_array, images_in
+from .cache import check_may
 from .downloads import SOURCES, FetchError, data_folders, fetch, lacking, unpack
 
 # %% auto #0
@@ -135,6 +136,7 @@ def fetch_plant(
     "Download PlantVillage once, and unpack the folders of one plant"
     def keep(path): return path.relative_to(path.parent.parent) if _is_of(path.parent, plant) else None
     source,dest = SOURCES['plantvillage'],data_folders()[-1]/'plantvillage'/plant
+    check_may(source.would_download())
     lost = f"{n} photographs are missing in {dest}" if (n := lacking(dest)) else "PlantVillage is not here"
     print(f"{lost}; downloading it once ({source.size/1e6:.0f} MB), unless the archive is still there")
     archive = fetch(source)

@@ -90,8 +90,9 @@ def find_architecture(
     "An architecture by its name; a `ValueError` with what there is where nobody has it"
     known = {**_torchvision(), **ARCHITECTURES}
     if name in known: return known[name]
-    if timm.is_model(str(name).partition('.')[0]): return name
-    close = get_close_matches(str(name), [*known, *timm.list_models()], 3)
+    base,_,tag = str(name).partition('.')
+    if timm.is_model(base) and (not tag or timm.is_model_pretrained(name)): return name
+    close = get_close_matches(str(name), dict.fromkeys([*known, *timm.list_models()]), 3)
     near = f"; did you mean {' or '.join(close)}?" if close else ''
     raise ValueError(f"{name!r}: there is {', '.join(ARCHITECTURES)}, torchvision's and timm's names{near}")
 

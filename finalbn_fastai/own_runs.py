@@ -4,7 +4,8 @@
 
 # %% ../nbs/07d_own_runs.ipynb #995aab90
 from __future__ import annotations
-import re, warnings
+import re, signal, threading, warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from itertools import chain
@@ -32,13 +33,14 @@ from .checks import class_indices
 from .metrics import class_scores
 from .networks import body_of, find_architecture
 from .replicas import replica_learner
-from .study import Study, Task, between, or_none, whole
+from .settings import between, check_reading, or_none, whole
+from .study import Study, Task
 from .training import LATER, SWITCH, FirstNaN, begin, fit_learner, fit_trial, loss_of
 from .training import one_after_the_other, run_row, split_replicas, why_failed
 
 # %% auto #0
-__all__ = ['OWN_PARTS', 'AT_LEAST', 'CHUNK', 'LOGISTIC', 'WAYS', 'OwnImages', 'rarest', 'own_images', 'split_images',
-           'own_features', 'way_trial', 'own_learner', 'run_own', 'own_task', 'own_study']
+__all__ = ['PATTERN_SECONDS', 'OWN_PARTS', 'AT_LEAST', 'CHUNK', 'LOGISTIC', 'WAYS', 'OwnImages', 'rarest', 'own_images',
+           'split_images', 'own_features', 'way_trial', 'own_learner', 'run_own', 'own_task', 'own_study']
 
 # %% ../nbs/07d_own_runs.ipynb #ca570bd0
 @dataclass(frozen=True)
@@ -120,12 +122,27 @@ def _group_of(file, pattern):
     if found is None: raise ValueError(f"group_pattern={pattern!r} finds nothing in the file name {Path(file).name!r}")
     return found[1] if found.re.groups else found[0]
 
+PATTERN_SECONDS = 30 # For the names of all files; a million take one
+
+@contextmanager
+def _at_most(seconds, message):
+    "A `ValueError` where the block takes longer; no limit outside the main thread, or where the system has no timer"
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, 'setitimer'):
+        yield
+        return
+    def stop(*_): raise ValueError(message)
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try: yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
 def _groups_by(files, pattern):
     "The groups that the names of files say"
     if not pattern: return ()
-    try: re.compile(pattern)
-    except re.error as e: raise ValueError(f"group_pattern={pattern!r} is no regular expression: {e}") from None
-    return tuple(_group_of(f, pattern) for f in files)
+    too_long = f"group_pattern={pattern!r} tries too many ways to match, {PATTERN_SECONDS} s of them: simplify it"
+    with _at_most(PATTERN_SECONDS, too_long): return tuple(_group_of(f, pattern) for f in files)
 
 # %% ../nbs/07d_own_runs.ipynb #cf2b34c3
 def _visible(folder): return sorted(f for f in folder.iterdir() if not f.name.startswith('.'))
@@ -213,15 +230,11 @@ def own_images(
     of_table = dict(name_column=name_column, label_column=label_column, images=images, group=group)
     if isinstance(data, OwnImages): raise ValueError("these images are read already: give them to `compare`")
     path = None if isinstance(data, DataLoaders) else Path(data)
-    is_table = path is not None and path.is_file()
-    if wrong := [k for k,v in of_table.items() if v is not None and not is_table]:
-        raise ValueError(f"{wrong[0]}={of_table[wrong[0]]!r} is for a CSV file, and this is none")
-    if group and group_pattern: raise ValueError("group and group_pattern both say what belongs together: give one")
+    check_reading(data if path is None else path, group_pattern, **of_table)
     groups,columns = (),()
     if path is None: files,labels = _from_dls(data)
-    elif is_table: files,labels,groups,columns = _from_table(path, name_column, label_column, group, images)
     elif path.is_dir(): files,labels = _from_folder(path)
-    else: raise ValueError(f"{data} is not there: give a folder with one folder a class, or a CSV file")
+    else: files,labels,groups,columns = _from_table(path, name_column, label_column, group, images)
     groups = groups or _groups_by(files, group_pattern)
     found = _only_readable(path, files, labels, groups, rare)
     return replace(found, columns=columns, pattern=group_pattern or '')

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
+from heapq import heapreplace
 from importlib import import_module
 from importlib.metadata import version
 from itertools import chain, product
@@ -21,12 +22,12 @@ from fastcore.basics import noop
 from filelock import FileLock, Timeout
 from .extras import needs
 from .files import StudyError, append_rows, as_text, read_rows, typed, write_whole
-from .workers import cores, leave_quietly, pick_device, run_group, run_groups, uninterrupted
+from .settings import as_list, combine, results_folder, select, unknown
+from .workers import check_place, default_workers, leave_quietly, run_group, run_groups, uninterrupted
 
 # %% auto #0
-__all__ = ['provenance', 'as_list', 'Task', 'whole', 'between', 'or_none', 'Study', 'select', 'results_folder', 'scores_path',
-           'read_scores', 'rows_of', 'missing', 'run_study', 'StepsTimed', 'steps_to_time', 'estimate', 'plan',
-           'all_studies', 'get_study']
+__all__ = ['provenance', 'Task', 'Study', 'scores_path', 'read_scores', 'rows_of', 'missing', 'run_study', 'StepsTimed',
+           'steps_to_time', 'estimate', 'plan', 'all_studies', 'get_study']
 
 # %% ../nbs/06_study.ipynb #682767d0
 @lru_cache
@@ -44,11 +45,6 @@ def provenance(
     date = datetime.now(timezone.utc).isoformat(timespec='seconds')
     return dict(device=name, processor=_processor(), torch=torch.__version__, fastai=version('fastai'),
                 finalbn_fastai=version('finalbn_fastai'), python=platform.python_version(), date=date)
-
-# %% ../nbs/06_study.ipynb #37b1fdd3
-def as_list(v):
-    "A list as it is, anything else as the only element of one"
-    return v if isinstance(v, list) else [v]
 
 # %% ../nbs/06_study.ipynb #5d9ec7b1
 def _refuse(name, value, allowed):
@@ -89,25 +85,6 @@ class Task:
         "How many seeds are trained as one"
         return self.block(trial) if callable(self.block) else self.block
 
-# %% ../nbs/06_study.ipynb #c8211f11
-def whole(least:int)->Callable:
-    "A check for a setting: whole numbers from `least`"
-    def check(v):
-        if isinstance(v, bool) or not isinstance(v, int) or v<least:
-            raise ValueError(f"{v!r}: a whole number from {least} is needed")
-    return check
-
-def between(low:float, high:float)->Callable:
-    "A check for a setting: numbers above `low` and up to `high`"
-    def check(v):
-        if isinstance(v, bool) or not isinstance(v, (int,float)) or not low<v<=high:
-            raise ValueError(f"{v!r}: a number above {low:g} and up to {high:g} is needed")
-    return check
-
-def or_none(check:Callable)->Callable:
-    "The same check, and `None` passes"
-    return lambda v: None if v is None else check(v)
-
 # %% ../nbs/06_study.ipynb #9dc35996
 @dataclass
 class Study:
@@ -131,14 +108,14 @@ class Study:
         "The usual settings and those of `grid`, as lists of allowed values"
         res = {k:as_list(v) for k,v in {**self.task.usual, **grid}.items()}
         try:
-            for trial in _combine(res): self.task.check(trial)
+            for trial in combine(res): self.task.check(trial)
         except ValueError as e: raise ValueError(f"{self.name}: {e}") from None
         return res
 
     def trials(self, seeds:int|None=None)->list: # `dict`s of settings and seed
         "All trials, the seeds of one setting together"
         n = self.seeds if seeds is None else seeds
-        combos = chain.from_iterable(map(_combine, self.grid))
+        combos = chain.from_iterable(map(combine, self.grid))
         return [dict(c, seed=s) for c,s in product(combos, range(n))]
 
     def key(self, trial)->tuple:
@@ -152,37 +129,6 @@ class Study:
     def usual_text(self, setting:str)->str:
         "The usual value of a setting, as text"
         return as_text(as_list(self.task.usual.get(setting))[0])
-
-def _combine(grid): return (dict(zip(grid, vs)) for vs in product(*grid.values()))
-
-# %% ../nbs/06_study.ipynb #c1f833a2
-def _wanted(study, trials, name, values):
-    "Those of `trials` whose setting `name` has one of `values`; an error that lists what there is"
-    there = list(dict.fromkeys(as_text(t[name]) for t in trials))
-    want = [as_text(v) for v in as_list(values)]
-    if wrong := [w for w in want if w not in there]:
-        raise StudyError(f"{study.name} has no {name}={wrong[0]} here: there is {', '.join(there)}")
-    return [t for t in trials if as_text(t[name]) in want]
-
-def select(
-    study:Study, # Any study
-    only:dict|None=None, # Setting to the value, or list of values, that is wanted
-    seeds:int|None=None, # How many seeds; the study's own number if `None`
-)->list: # Trials
-    "The trials of a study that have the wanted settings"
-    if seeds is not None and seeds<1: raise StudyError(f"seeds={seeds}: at least 1 is needed")
-    trials,names = study.trials(seeds),[*study.settings, 'seed']
-    for name,values in (only or {}).items():
-        if name not in names: raise StudyError(f"{study.name} has no setting {name!r}: it has {', '.join(names)}")
-        trials = _wanted(study, trials, name, values)
-    return trials
-
-# %% ../nbs/06_study.ipynb #64dc75e1
-def results_folder()->Path: # `FINALBN_RESULTS`, or `results` here, or that of the checkout this package runs from
-    "The folder of the tables"
-    if env := os.environ.get('FINALBN_RESULTS'): return Path(env)
-    here,checkout = Path('results'),Path(__file__).parent.parent/'results'
-    return checkout if not here.is_dir() and checkout.is_dir() else here
 
 # %% ../nbs/06_study.ipynb #b33c93a3
 def scores_path(
@@ -412,8 +358,6 @@ class _Run:
                          f"{self.path}; running again tries the others once more") from e
 
 # %% ../nbs/06_study.ipynb #9b7cb843
-def _default_workers(device): return cores() if pick_device(device).type=='cpu' else 1
-
 def run_study(
     study:Study|str, # A study, or the name of one of the book's
     seeds:int|None=None, # How many seeds; the study's own number if `None`
@@ -427,7 +371,8 @@ def run_study(
     "Run what is missing of a study, and keep each row as soon as it is there"
     study = get_study(study) if isinstance(study, str) else study
     trials,path = select(study, only, seeds),Path(out or results_folder())/f'{study.name}.csv'
-    workers = _default_workers(device) if workers is None else workers
+    check_place(device, workers, scheduler)
+    workers = workers or (1 if scheduler else default_workers(device))
     with _only_one(path) as lock:
         done = _done(study, path)
         run = _Run(study, [t for t in trials if study.key(t) not in done], path, lock)
@@ -471,6 +416,12 @@ def _step_seconds(run, trials, device, n):
     return float('nan')
 
 # %% ../nbs/06_study.ipynb #2e418365
+def _share(seconds, n):
+    "The time of groups of so many seconds where `n` run side by side, as a part of their time one by one"
+    known,free = [s for s in seconds if s==s],[0.]*n
+    for s in known: heapreplace(free, free[0]+s)
+    return max(free)/sum(known) if sum(known) else 1/n
+
 def estimate(
     study:Study, # Any study
     trials:list, # What is to be run
@@ -481,12 +432,16 @@ def estimate(
     "Time a few steps of each kind of run here, and multiply"
     task,found,res = study.task,{},{}
     if task.steps is None: return {}
-    workers = _default_workers(device) if workers is None else workers
-    for g in _groups(study, trials):
+    check_place(device, workers)
+    workers,groups,seconds = workers or default_workers(device),_groups(study, trials),[]
+    for g in groups:
         like = len(g),*(as_text(g[0].get(k)) for k in task.like)
         if like not in found: found[like] = _step_seconds(task.run, g, device, max_steps)
+        seconds.append(found[like]*task.steps(g[0]))
+    share = _share(seconds, workers)
+    for g,s in zip(groups, seconds):
         key = study.key({**g[0], 'seed':None})
-        res[key] = res.get(key, 0)+found[like]*task.steps(g[0])/workers
+        res[key] = res.get(key, 0)+s*share
     return res
 
 # %% ../nbs/06_study.ipynb #d6bd29fc
@@ -522,5 +477,5 @@ def all_studies()->dict: # Name to `Study`
 
 def get_study(name:str)->Study:
     "One of the book's studies, by name"
-    if name not in (there := all_studies()): raise StudyError(f"no study {name!r}: there is {', '.join(there)}")
+    if name not in (there := all_studies()): raise StudyError(unknown('no study', name, there))
     return there[name]

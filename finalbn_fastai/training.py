@@ -26,7 +26,8 @@ from .replicas import replica_adam, replica_keras_adam, replica_preds, replica_r
 from .replicas import replica_sgd
 from .report import class_weights
 from .rivals import BalancedBatches, renew_last, use_cosine, use_nbn
-from .study import StepsTimed, between, or_none, provenance, steps_to_time, whole
+from .settings import between, or_none, whole
+from .study import StepsTimed, provenance, steps_to_time
 from .thresholds import margin
 
 # %% auto #0

@@ -19,7 +19,8 @@ from fastcore.basics import noop
 from .files import StudyError
 
 # %% auto #0
-__all__ = ['pick_device', 'cores', 'one_thread', 'run_group', 'uninterrupted', 'leave_quietly', 'OtherVersions', 'run_groups']
+__all__ = ['pick_device', 'cores', 'one_thread', 'run_group', 'uninterrupted', 'leave_quietly', 'default_workers', 'check_place',
+           'OtherVersions', 'run_groups']
 
 # %% ../nbs/06a_workers.ipynb #45cba0d8
 def pick_device(
@@ -30,8 +31,8 @@ def pick_device(
         name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError):
         raise ValueError(f"no device {name!r} here: use 'cpu', or 'auto' to take what there is") from None
     return device
 
@@ -285,6 +286,27 @@ def _client(address):
         finally:
             with suppress(OSError, TimeoutError): client.close(timeout=3)
     finally: log.setLevel(level)
+
+# %% ../nbs/06a_workers.ipynb #2ac7054a
+def default_workers(
+    device:str # As for `pick_device`
+)->int:
+    "As many processes as there are cores, or one where another device than the CPU computes"
+    return cores() if pick_device(device).type=='cpu' else 1
+
+def check_place(
+    device:str='auto', # As for `pick_device`
+    workers:int|None=None, # Processes
+    scheduler:str|None=None, # Address of a Dask scheduler
+):
+    "An error for a device, a number of processes or a cluster that are not there, before anything is made"
+    if scheduler:
+        if workers is not None: raise StudyError("workers= is of this computer, scheduler= of a cluster: give one")
+        with _client(scheduler): return
+    pick_device(device)
+    most = max(2, cores())
+    if workers is not None and not 1<=workers<=most:
+        raise StudyError(f"workers={workers}: 1 to {most} are possible, there are {cores()} CPU cores here")
 
 # %% ../nbs/06a_workers.ipynb #a2998fec
 def _patience():
