@@ -172,7 +172,7 @@ def _alone(path):
     "Hold the lock of those who add rows to a table; a `StudyError` where it cannot be had"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f'.{path.name}.rows.lock'))
-    try: lock.acquire(timeout=_PATIENCE)
+    try: lock.acquire(timeout=_PATIENCE, poll_interval=.005)
     except Timeout:
         raise StudyError(f"another process has been adding rows to {path} for {_PATIENCE} s: end it, and run "
                          "again") from None
