@@ -1,5 +1,6 @@
 "Faults: every call that changes a file fails in every way, and nothing is lost; many writers, and none loses a row"
-import subprocess, sys
+import json, os, re, shutil, subprocess, sys
+from collections import Counter
 import pandas as pd, pytest
 from finalbn_fastai.benchmarks.faults import MODES, SUBJECTS, faults, summed
 from finalbn_fastai.files import StudyError, read_rows
@@ -21,6 +22,20 @@ for who in range(5):
     pids.append(pid)
 sys.exit(sum(os.waitpid(pid, 0)[1] for pid in pids))
 """
+
+ONCE = """
+import os, sys
+from pathlib import Path
+from finalbn_fastai.benchmarks import faults
+scratch,folder = (Path(os.path.realpath(sys.argv[1]))/name for name in ('scratch','tried'))
+for d in scratch,folder: d.mkdir()
+def work(subject):
+    pid,told = faults._start(lambda said: subject.work(folder, 0, said), disk)
+    print(os.fdopen(told).read().splitlines()[-1])
+disk = faults.FaultyDisk(folder, faults.MODES['error'])
+with faults.SUBJECTS['features'](scratch) as subject: work(subject)
+"""
+SYSTEM = dict(openat='open', rename='replace', renameat='replace', renameat2='replace', mkdirat='mkdir')
 
 
 def test_five_writers(tmp_path):
@@ -65,3 +80,27 @@ def test_a_file_written_in_place_is_found():
 def test_unknown_names_are_refused():
     with pytest.raises(StudyError, match="'rows' cannot be tried: there is rows of a table, "): faults(['rows'])
     with pytest.raises(StudyError, match="'power cut' cannot be tried: there is error, "): faults(modes=['power cut'])
+
+
+def system_calls(log, folder):
+    "How often a process has asked the system to change something in a folder, by the names of `FaultyDisk`"
+    lines = [line for line in log.read_text().splitlines() if str(folder) in line]
+    changes = [line for line in lines if 'openat(' not in line or re.search('O_WRONLY|O_RDWR|O_CREAT', line)]
+    names = [re.match(r'\d+ +(\w+)', line)[1] for line in changes]
+    return Counter(SYSTEM.get(name, name) for name in names)
+
+
+@pytest.mark.skipif(not shutil.which('strace'), reason='no strace here')
+def test_no_call_escapes(tmp_path):
+    "What the loop counts are the calls that the system sees, those of NumPy and of zip files too"
+    log,work = tmp_path/'log',tmp_path/'work'
+    work.mkdir()
+    calls = 'write,writev,fsync,fdatasync,openat,rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,' \
+            'rmdir,truncate,ftruncate,sendfile,copy_file_range'
+    trace = ['strace', '-f', '-y', '-o', log, '-e', f'trace={calls}']
+    env = {**os.environ, 'OMP_NUM_THREADS':'1'}
+    python = [sys.executable, '-W', 'ignore', '-c', ONCE, work]
+    done = subprocess.run([*trace, *python], capture_output=True, text=True, env=env)
+    assert done.returncode==0, done.stderr
+    seen = json.loads(done.stdout)['seen']
+    assert seen['write']>=2 and Counter(seen)==system_calls(log, work/'tried')-Counter(mkdir=1)
