@@ -53,7 +53,7 @@ def test_five_writers(tmp_path):
 @pytest.fixture(scope='module')
 def tried():
     "Every subject and every fault, alone and beside a second process, but only every few calls"
-    return pd.concat([faults(stride=4, writers=(1,)), faults(stride=12, writers=(2,))])
+    return pd.concat([faults(stride=6, writers=(1,)), faults(stride=18, writers=(2,))])
 
 
 def test_every_call_fails(tried):
@@ -71,10 +71,11 @@ def test_each_fault_strikes(tried):
 
 def test_a_file_written_in_place_is_found():
     "What must be lost is said to be lost: half of a file has the name of the whole"
-    df = faults(['a file written in place'])
-    found = summed(df[df.writers==1], ['fault'])
-    assert (found.lost>0).all() and (found.tracebacks[['error','full disk','short write']]>0).all()
-    assert 'neither old nor new' in df['first'].iloc[0]
+    df = faults(['a file written in place'], writers=(1,))
+    found = summed(df, ['fault'])
+    # a single error is made good when the file is closed, but not told in one line of ours
+    assert (found.lost.drop('error')>0).all() and (found.tracebacks[['error','full disk','short write']]>0).all()
+    assert df['first'].str.contains('neither old nor new').sum()==len(MODES)-1
 
 
 def test_unknown_names_are_refused():
