@@ -53,7 +53,7 @@ def test_five_writers(tmp_path):
 @pytest.fixture(scope='module')
 def tried():
     "Every subject and every fault, alone and beside a second process, but only every few calls"
-    return pd.concat([faults(stride=6, writers=(1,)), faults(stride=18, writers=(2,))])
+    return pd.concat([faults(stride=9, writers=(1,)), faults(stride=27, writers=(2,))])
 
 
 def test_every_call_fails(tried):
