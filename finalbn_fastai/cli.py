@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'bench', 'demo', 'run', 'results_command', 'whereabouts', 'doctor', 'compare', 'bench_data_command',
-           'bench_engine_command', 'main']
+           'bench_engine_command', 'bench_faults_command', 'main']
 
 # %% ../nbs/09_cli.ipynb #194906ee
 import os, signal, socket, sys, threading, warnings
@@ -569,6 +569,22 @@ def bench_engine_command(
     _print_table(df[shown].set_index('work'), wrap=True)
     o = df.iloc[0]
     _say(f"{o.device}, torch {o.torch}, fastai {o.fastai}")
+
+# %% ../nbs/09_cli.ipynb #f764df34
+@bench.command('faults')
+@_loading('benchmarks.faults')
+def bench_faults_command(
+    stride:Annotated[int, Option(min=1, help="Try every call, every second one, ...")]=1,
+    out:_BenchFolder=None,
+):
+    "Let each call that changes a file fail in each way, and count what is lost. Five minutes on two cores."
+    from finalbn_fastai.benchmarks.faults import SUBJECTS, bench_faults, summed
+    if out: _ready(out)
+    with _console().status("Breaking one call after the other"): df = bench_faults(out, stride)
+    _print_table(summed(df, ['subject']))
+    bad = df[df.subject.isin(SUBJECTS) & (df['first']!='')]
+    for o in bad.itertuples(): _say(f"{o.subject}, {o.fault}, {o.writers} at once: {o.first}")
+    if len(bad): raise _Stop(f"{bad.lost.sum()} lost, {bad.tracebacks.sum()} errors that are not one line")
 
 # %% ../nbs/09_cli.ipynb #5bdf57cc
 def main(

@@ -328,7 +328,6 @@ class Comparison:
     )->dict: # `'report'` and `'table'` to their files
         "Write the report, one HTML file that needs nothing else, and the table as CSV; each whole or not at all"
         folder = Path(folder or self.path.parent)
-        folder.mkdir(parents=True, exist_ok=True)
         files = dict(report=folder/f'{self.path.stem}.html', table=folder/f'{self.path.stem}-table.csv')
         texts = dict(report=html_page(self), table=self.table.to_csv(index=False))
         for name,file in files.items(): write_whole(file, lambda f, name=name: f.write(texts[name].encode()))

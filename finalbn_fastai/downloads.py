@@ -64,7 +64,8 @@ class Source:
 
     def would_download(self):
         "What there is to say of a file that is not here"
-        return f"would download {self.size/1e6:.0f} MB from {self.host}"
+        most = 'up to ' if self.at_most else ''
+        return f"would download {most}{self.size/1e6:.0f} MB from {self.host}"
 
 # %% ../nbs/01h_downloads.ipynb #a7c69370
 _mendeley = 'https://data.mendeley.com/public-files/datasets/tywbtsjrjv/files'

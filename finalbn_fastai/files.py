@@ -5,19 +5,36 @@
 # %% ../nbs/01g_files.ipynb #d5092613
 from __future__ import annotations
 import csv, io, os, time
-from contextlib import suppress
+from errno import ENOSPC
+from contextlib import contextmanager, suppress
 from glob import escape
 from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 import pandas as pd
+from filelock import FileLock, Timeout
 
 # %% auto #0
-__all__ = ['StudyError', 'write_whole', 'as_text', 'read_rows', 'append_rows', 'typed']
+__all__ = ['StudyError', 'WriteError', 'write_whole', 'as_text', 'read_rows', 'append_rows', 'typed']
 
 # %% ../nbs/01g_files.ipynb #66f0fb10
 class StudyError(Exception):
     "What keeps a study from running, in one line that says what to do"
+
+class WriteError(StudyError, OSError):
+    "A file that cannot be written, in one line that says what to do"
+    __str__ = Exception.__str__
+
+@contextmanager
+def _saying(path):
+    "What the system says of a file that it cannot write becomes a `WriteError`"
+    try: yield
+    except OSError as e:
+        if isinstance(e, StudyError) or e.errno is None: raise
+        why = f"cannot write {path}: {e.strerror}"
+        said = WriteError(f"{why}; what was there before is safe: make room or choose another folder, and try again")
+        said.errno,said.strerror = e.errno,e.strerror
+        raise said from e
 
 # %% ../nbs/01g_files.ipynb #dc2d9b0e
 _STALE = 24*3600 # Seconds after which nobody is writing a file any more
@@ -35,14 +52,8 @@ def _sync_folder(folder):
         try: os.fsync(fd)
         finally: os.close(fd)
 
-def write_whole(
-    path, # A file; its folder exists
-    write, # Function that writes the content to a binary file that is open
-):
-    "Let `write` fill a new file beside `path`, which gets that name once it is on the disk; until then the old stays"
-    path = Path(path)
-    _clear_up(path)
-    new = path.with_name(f'.{path.name}.{uuid4().hex[:12]}.new')
+def _fill(new, path, write):
+    "Write the file `new`, and give it the name `path` once it is on the disk"
     try:
         with open(new, 'xb') as f:
             write(f)
@@ -52,6 +63,17 @@ def write_whole(
     except BaseException:
         with suppress(OSError): new.unlink()
         raise
+
+def write_whole(
+    path, # A file; its folder is made if it is not there
+    write, # Function that writes the content to a binary file that is open
+):
+    "Let `write` fill a new file beside `path`, which gets that name once it is on the disk; until then the old stays"
+    path = Path(path)
+    with _saying(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_up(path)
+        _fill(path.with_name(f'.{path.name}.{uuid4().hex[:12]}.new'), path, write)
     _sync_folder(path.parent)
 
 # %% ../nbs/01g_files.ipynb #2e7a1b40
@@ -137,20 +159,29 @@ def _append(path, raw):
     with open(path, 'ab', buffering=0) as f:
         before = f.tell()
         try:
-            if f.write(raw)<len(raw): raise OSError(28, "No space left on device")
+            if f.write(raw)<len(raw): raise OSError(ENOSPC, os.strerror(ENOSPC))
             os.fsync(f.fileno())
         except BaseException:
-            f.truncate(before)
+            with suppress(OSError): f.truncate(before)
             raise
 
+_PATIENCE = 60 # Seconds to wait for others that add rows, each of which takes milliseconds
+
+@contextmanager
+def _alone(path):
+    "Hold the lock of those who add rows to a table; a `StudyError` where it cannot be had"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f'.{path.name}.rows.lock'))
+    try: lock.acquire(timeout=_PATIENCE, poll_interval=.005)
+    except Timeout:
+        raise StudyError(f"another process has been adding rows to {path} for {_PATIENCE} s: end it, and run "
+                         "again") from None
+    try: yield
+    finally: lock.release()
+
 # %% ../nbs/01g_files.ipynb #6bc856bb
-def append_rows(
-    path, # A CSV file, made if it is not there; one process at a time may add to it, which `run_study` sees to
-    rows:list, # `dict`s; columns that the file does not have are added to it
-    usual:dict|None=None, # What the rows that are there have in a new column; nothing if `None`
-):
-    "Add rows to a table, on the disk when this returns; a line cut off earlier is removed first"
-    path = Path(path)
+def _add(path, rows, usual):
+    "Add rows to a table that nobody else adds to"
     whole = _whole_lines(path)
     if path.exists() and len(whole)<path.stat().st_size: os.truncate(path, len(whole))
     have = next(csv.reader([whole.decode().partition('\n')[0]])) if whole else []
@@ -160,6 +191,15 @@ def append_rows(
     old = [{**r, **filled} for r in read_rows(path)]
     raw = _as_csv([*old, *rows], [*have, *new], header=True)
     write_whole(path, lambda f: f.write(raw))
+
+def append_rows(
+    path, # A CSV file, made with its folder if it is not there; any number of processes may add to it
+    rows:list, # `dict`s; columns that the file does not have are added to it
+    usual:dict|None=None, # What the rows that are there have in a new column; nothing if `None`
+):
+    "Add rows to a table, on the disk when this returns, or a `StudyError`; a line cut off earlier is removed first"
+    path = Path(path)
+    with _saying(path), _alone(path): _add(path, rows, usual)
 
 # %% ../nbs/01g_files.ipynb #16f36a66
 def typed(

@@ -199,7 +199,6 @@ def save_model(
     "Save the weights of `learn`, folded or not, and all that serving needs, as one safetensors file without code"
     path,info = Path(path),model_info(learn)
     state = {k:t.detach().cpu().clone().contiguous() for k,t in _plain_model(learn).state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda f: f.write(save(state, {'finalbn_fastai':json.dumps(info)})))
     return path
 

@@ -89,7 +89,7 @@ def test_dry_run_changes_nothing(run, root, home, tmp_path):
     done = run('python', '-c', DRY.format(tests=str(root/'tests')), cwd=tmp_path, env=home)
     assert done.returncode==0, done.stderr
     said = [' '.join(part.split()) for part in done.stdout.split('== ')[1:]]
-    words = 'download 11 MB', 'download 868 MB', 'compute features', 'download 548 MB of weights', 'about', '[]'
+    words = 'download 11 MB', 'download 868 MB', 'compute features', 'MB from download.pytorch.org', 'about', '[]'
     assert len(said)==6 and all(w in s for w,s in zip(words, said, strict=True)), said
     assert all('not known until then' in s for s in said[:4]), said
     assert '2 runs to do, 0 are in [red]x[/]/demo.csv' in said[4], said
@@ -162,7 +162,7 @@ def test_demos_killed_and_two_at_once(run, home, tmp_path):
     for before,after in zip(said['lines'], said['lines'][1:]): assert after.startswith(before)
     assert len({len(row) for text in said['lines'] for row in csv.reader(text.splitlines())})==1
     assert all(text.endswith('\n') for text in said['lines'] if text)
-    assert said['codes']==[0, 0, 2, 0, 130]
+    assert said['codes'] in ([0, 0, 2, 0, 130], [0, 0, 2, 0, -2])
     stop = (tmp_path/'stop').read_text()
     assert stop.count('\n')==1 and f"{len(pd.read_csv(tmp_path/'stopped/demo.csv'))} finished runs are in" in stop, stop
     pd.testing.assert_frame_equal(scores(tmp_path/'killed'), scores(tmp_path/'whole'))
