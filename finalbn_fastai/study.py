@@ -490,7 +490,7 @@ def missing(
     path, # Its table
 )->list: # Those of `trials` that the table does not have
     "The trials that are still to be run"
-    done = _done(study, path)
+    done = {study.row_key(r) for r in rows_of(study, path)}
     return [t for t in trials if study.key(t) not in done]
 
 # %% ../nbs/06_study.ipynb #4ae67457

@@ -214,7 +214,7 @@ def test_read_as_meant(whole, tmp_path, kind):
     before = read_rows(path)
     df = run_study(HAND, out=tmp_path, device='cpu', workers=1, progress=False)
     assert len(df)==N and not missing(HAND, HAND.trials(), path)
-    assert [{k:r[k] for k in o} for o,r in zip(before, read_rows(path))]==before
+    for old,new in zip(before, read_rows(path)): assert old.items()<=new.items()
 
 
 @pytest.mark.parametrize('kind', REFUSED)
@@ -225,10 +225,11 @@ def test_refused_in_one_line(whole, tmp_path, kind):
     before = path.read_bytes()
     assert before!=whole
     def run(): run_study(HAND, out=tmp_path, device='cpu', workers=1, progress=False)
-    for f in (run, lambda: missing(HAND, HAND.trials(), path)): assert words in refusal(f), f
+    assert words in refusal(run)
     assert path.read_bytes()==before
-    if 'two rows of one run' not in words:
-        for f in (lambda: rows_of(HAND, path), lambda: results(HAND, tmp_path)): assert words in refusal(f)
+    if 'two rows of one run' in words: return
+    for f in (lambda: missing(HAND, HAND.trials(), path), lambda: rows_of(HAND, path), lambda: results(HAND, tmp_path)):
+        assert words in refusal(f)
 
 
 @pytest.mark.parametrize('kind', SCORES)
@@ -258,7 +259,8 @@ def test_a_column_added_to_a_table_of_windows(whole, tmp_path):
     before = read_rows(path)
     append_rows(path, [dict(seed=7, more=1)])
     after = read_rows(path)
-    assert [{k:r[k] for k in before[0]} for r in after[:-1]]==before and after[-1]['more']=='1'
+    for old,new in zip(before, after): assert old.items()<=new.items()
+    assert len(after)==len(before)+1 and after[-1]['more']=='1'
 
 
 def test_one_spoiled_table_in_the_list_of_all(run, root, tmp_path):
