@@ -167,7 +167,7 @@ def load_libraries():
 
 def main(args):
     "Run the wanted mutations, print what each test said, and keep the table"
-    wanted = [m for m in all_mutations() if args.name in (None, m.name) and (not args.file or m.file in args.file)]
+    wanted = [m for m in all_mutations() if m.name in (args.name or [m.name]) and m.file in (args.file or [m.file])]
     if not wanted: sys.exit("no mutation of this name: python tests/mutations.py --help")
     load_libraries()
     found = []
@@ -189,7 +189,7 @@ def main(args):
 
 if __name__=='__main__':
     parser = argparse.ArgumentParser(description="Put in one bug after the other, and see which tests notice")
-    parser.add_argument('--name', help="only this one")
+    parser.add_argument('--name', nargs='*', help="only those of these names")
     parser.add_argument('--file', nargs='*', help="only those of these modules")
     parser.add_argument('--quick', action='store_true', help="do not run each test without a bug first")
     parser.add_argument('--out', help="a CSV file for the table")

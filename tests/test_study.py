@@ -60,7 +60,8 @@ def table(path, by):
 def toy(tmp_path):
     "A module with a quick study that other processes can import, and the environment for it"
     (tmp_path/'toy_study.py').write_text(TOY)
-    return {**os.environ, 'PYTHONPATH':str(tmp_path), 'PYTHONWARNINGS':'ignore'}
+    there = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])])
+    return {**os.environ, 'PYTHONPATH':there, 'PYTHONWARNINGS':'ignore'}
 
 
 def script(body): return [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(body)]
