@@ -19,9 +19,9 @@ from .plots import f1_curves
 from .studies.configurations import SWITCHES, switched_on
 from .studies.h3_batch_size import SIZES
 from .studies.h5_majorities import SETTINGS
-from .study import StudyError, as_list, as_text, get_study, read_rows, read_scores, results_folder
-from .study import select, typed
-from .tables import check_pools, paper_scores, show
+from .study import StudyError, as_list, as_text, check_rows, get_study, read_rows, read_scores
+from .study import results_folder, select, typed
+from .tables import check_pools, check_shares, paper_scores, show
 from .training import PARTS
 
 # %% auto #0
@@ -39,19 +39,20 @@ _KNOWN = re.compile(rf'(removed_|reset_|peak_|chosen_)?({_METRIC})|(log_loss|ece
                     'study|seed|failed|seconds|stacked|device|processor|torch|fastai|finalbn_fastai|python|date|pool')
 
 @lru_cache
-def _table(path, changed):
-    "The rows of a table as text; `changed` makes the cache notice a new one"
-    return read_rows(path)
+def _table(name, path, changed):
+    "The rows of a study's table as text; a `StudyError` if it is spoiled; `changed` makes the cache notice a new one"
+    study,rows = get_study(name),read_rows(path)
+    columns = [c for c in (rows[0] if rows else ()) if c not in study.settings]
+    unknown = [c for c in columns if not _KNOWN.fullmatch(c)]
+    if unknown: raise StudyError(f"{path}: no setting and no score is called like its column {unknown[0]!r}")
+    check_pools(rows, path)
+    check_shares(rows, path)
+    return check_rows(study, rows, path)
 
 def _rows_as_text(study):
     "The rows of one of the book's studies as text; a `StudyError` for a column that nothing here knows"
     path = results_folder()/f'{study.name}.csv'
-    rows = _table(path, path.stat().st_mtime_ns if path.exists() else 0)
-    check_pools(rows, path)
-    columns = [c for c in (rows[0] if rows else ()) if c not in study.settings]
-    unknown = [c for c in columns if not _KNOWN.fullmatch(c)]
-    if unknown: raise StudyError(f"{path}: no setting and no score is called like its column {unknown[0]!r}")
-    return rows
+    return _table(study.name, path, path.stat().st_mtime_ns if path.exists() else 0)
 
 def rows_at(
     study:str, # Name of one of the book's studies

@@ -263,15 +263,19 @@ def _time(minutes):
     return f"{minutes:.0f} min" if minutes<120 else f"{minutes/60:.1f} h"
 
 # %% ../nbs/09_cli.ipynb #d27df52e
+def _listed(study, out):
+    "A study in the list of all: how much of it is measured, or what is wrong with its table"
+    from finalbn_fastai.study import StudyError, missing
+    trials,about = study.trials(),study.about
+    try: measured = f"{len(trials)-len(missing(study, trials, out/f'{study.name}.csv'))} of {len(trials)}"
+    except StudyError as e: measured,about = 'spoiled',str(e)
+    return {'study':study.name, 'measured':measured, 'what it is for':about}
+
 def _list_studies(out):
     "Print what studies there are, and how much of each is measured"
     import pandas as pd
-    from finalbn_fastai.study import all_studies, missing
-    rows = []
-    for name,study in sorted(all_studies().items()):
-        trials = study.trials()
-        done = len(trials)-len(missing(study, trials, out/f'{name}.csv'))
-        rows.append({'study':name, 'measured':f'{done} of {len(trials)}', 'what it is for':study.about})
+    from finalbn_fastai.study import all_studies
+    rows = [_listed(study, out) for _,study in sorted(all_studies().items())]
     _print_table(pd.DataFrame(rows).set_index('study'), wrap=True)
 
 def _print_plan(plan, timed):
@@ -359,7 +363,7 @@ def run(
 def _scores(study, out):
     "A study's scores, beside the paper's where it has any, and the columns that tell its rows apart"
     from finalbn_fastai.tables import beside_paper, results, summary
-    rows = results(study.name, out)
+    rows = results(study, out)
     differ = [k for k in study.settings if k!='final_bn' and k in rows and rows[k].nunique(dropna=False)>1]
     df = beside_paper(study, out) if study.paper else summary(rows, differ)
     return _short_labels(df, [c for c in df.columns[:df.columns.get_loc('score')] if c!='table'])
@@ -571,7 +575,7 @@ def bench_engine_command(
     _say(f"{o.device}, torch {o.torch}, fastai {o.fastai}")
 
 # %% ../nbs/09_cli.ipynb #f764df34
-@bench.command('faults')
+@bench.command('faults', cls=_Command)
 @_loading('benchmarks.faults')
 def bench_faults_command(
     stride:Annotated[int, Option(min=1, help="Try every call, every second one, ...")]=1,
@@ -579,7 +583,7 @@ def bench_faults_command(
 ):
     "Let each call that changes a file fail in each way, and count what is lost. Five minutes on two cores."
     from finalbn_fastai.benchmarks.faults import SUBJECTS, bench_faults, summed
-    if out: _ready(out)
+    if out: _check_folder(out)
     with _console().status("Breaking one call after the other"): df = bench_faults(out, stride)
     _print_table(summed(df, ['subject']))
     bad = df[df.subject.isin(SUBJECTS) & (df['first']!='')]

@@ -85,23 +85,25 @@ def as_text(
     return ' '.join(map(as_text, v)) if isinstance(v, (tuple,list)) else str(v)
 
 # %% ../nbs/01g_files.ipynb #b52cef32
-def _whole_lines(path):
-    "The bytes of a table up to its last complete line, none if it does not exist"
-    try: raw = path.read_bytes()
-    except FileNotFoundError: return b''
-    return raw[:raw.rfind(b'\n')+1]
-
 def _spoiled(path, line, what):
     "The error for a table that is not as a study has written it"
     return StudyError(f"{path}, line {line}: {what}; put that right, or take the file from a copy (`git checkout`)")
 
+def _whole_lines(path):
+    "The bytes of a table up to its last complete line, none if it does not exist"
+    try: raw = path.read_bytes()
+    except FileNotFoundError: return b''
+    except OSError as e: raise StudyError(f"{path} cannot be read: {e.strerror or e}") from None
+    if b'\r' in raw and b'\n' not in raw: raise _spoiled(path, 1, "lines that end as on a Macintosh of old")
+    return raw[:raw.rfind(b'\n')+1]
+
 def _text(path):
     "The complete lines of a table"
     raw = _whole_lines(path)
-    try: return raw.decode().split('\n')[:-1]
-    except UnicodeDecodeError as e:
-        line = raw.count(b'\n', 0, e.start)+1
-        raise _spoiled(path, line, "a byte that is no text (UTF-8)") from None
+    def no_text(at): return _spoiled(path, raw.count(b'\n', 0, at)+1, "a byte that is no text (UTF-8)")
+    if b'\0' in raw: raise no_text(raw.index(b'\0'))
+    try: return raw.decode('utf-8-sig').split('\n')[:-1]
+    except UnicodeDecodeError as e: raise no_text(e.start) from None
 
 def _fields(path, lines):
     "Pairs of the number of a line and its fields"
@@ -123,7 +125,8 @@ def _check_line(path, line, fields, columns):
 def _check_columns(path, columns):
     "A `StudyError` for columns without a name, or with the name of another"
     for name in columns:
-        if not name: raise _spoiled(path, 1, "a column without a name")
+        if not name.strip(): raise _spoiled(path, 1, "a column without a name")
+        if name!=name.strip(): raise _spoiled(path, 1, f"spaces around the name of the column {name!r}")
         if columns.count(name)>1: raise _spoiled(path, 1, f"two columns {name!r}")
 
 def read_rows(
@@ -184,7 +187,7 @@ def _add(path, rows, usual):
     "Add rows to a table that nobody else adds to"
     whole = _whole_lines(path)
     if path.exists() and len(whole)<path.stat().st_size: os.truncate(path, len(whole))
-    have = next(csv.reader([whole.decode().partition('\n')[0]])) if whole else []
+    have = next(csv.reader([whole.decode('utf-8-sig').lstrip().partition('\n')[0]])) if whole else []
     new = [k for k in dict.fromkeys(chain.from_iterable(rows)) if k not in have]
     if have and not new: return _append(path, _as_csv(rows, have, header=False))
     filled = {k:(usual or {}).get(k, '') for k in new}

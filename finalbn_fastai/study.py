@@ -26,8 +26,8 @@ from .settings import as_list, combine, results_folder, select, unknown
 from .workers import check_place, default_workers, leave_quietly, run_group, run_groups, uninterrupted
 
 # %% auto #0
-__all__ = ['provenance', 'Task', 'Study', 'scores_path', 'read_scores', 'rows_of', 'missing', 'run_study', 'StepsTimed',
-           'steps_to_time', 'estimate', 'plan', 'all_studies', 'get_study']
+__all__ = ['provenance', 'Task', 'Study', 'scores_path', 'read_scores', 'check_rows', 'rows_of', 'missing', 'run_study',
+           'StepsTimed', 'steps_to_time', 'estimate', 'plan', 'all_studies', 'get_study']
 
 # %% ../nbs/06_study.ipynb #682767d0
 @lru_cache
@@ -254,22 +254,65 @@ def _is_rewritten(text):
         except ValueError: continue
     return False
 
-def _check_key(study, row, path):
+_NOTHING = {'nan','na','n/a','#n/a','null','none'} # As other programs write that nothing stands there
+
+@lru_cache(maxsize=None)
+def _meant(text):
+    "What a setting says, however it is written: numbers, none where nothing stands, or words in small letters"
+    text = ' '.join(text.lower().split()).replace(',', '.')
+    if text in ('true','false'): return (float(text=='true'),)
+    if text in _NOTHING: return ()
+    try: return tuple(map(float, text.split()))
+    except ValueError: return text
+
+@lru_cache(maxsize=None)
+def _is_spoiled(text, there):
+    "Is this one of the values `there`, written in another way, or no number where all of them are numbers?"
+    if text in there: return False
+    meant,known = _meant(text),set(map(_meant, there))
+    if meant in known or _is_rewritten(text): return True
+    return all(isinstance(k, tuple) for k in known) and (isinstance(meant, str) or not meant)
+
+def _values(study):
+    "Setting to the values that a study has of it, as text"
+    res = {k:set() for k in study.settings}
+    for grid in study.grid:
+        for k,values in grid.items(): res[k].update(map(as_text, values))
+    return res
+
+def _check_columns(study, columns, values, path):
+    "A `StudyError` where the seed is gone, or a setting whose usual value the study has nowhere"
+    def is_lost(k): return k in study.task.usual and k not in columns and study.usual_text(k) not in values[k]
+    for k in ['seed', *filter(is_lost, study.settings)]:
+        if k not in columns: raise StudyError(f"{path} has no column {k}: take the file from a copy")
+
+def _check_key(values, row, path):
     "A `StudyError` for a row whose settings or seed another program has rewritten"
-    where = f"{path}: a spreadsheet seems to have rewritten it"
-    if not row['seed'].isdigit(): raise StudyError(f"{where}, seed={row['seed']}: take the file from a copy")
-    for k in study.settings:
-        if _is_rewritten(row.get(k, '')): raise StudyError(f"{where}, {k}={row[k]}: take the file from a copy")
+    seed,where = row['seed'],f"{path}: a spreadsheet seems to have rewritten it"
+    is_seed = seed.isdecimal() and str(int(seed))==seed
+    if not is_seed: raise StudyError(f"{where}, seed={seed}: take the file from a copy")
+    for k,there in values.items():
+        if k in row and row[k] not in there and _is_spoiled(row[k], there):
+            raise StudyError(f"{where}, {k}={row[k]}: take the file from a copy")
+
+def check_rows(
+    study:Study, # Any study
+    rows:list, # `dict`s of text, from `read_rows`
+    path, # Their table, for the message
+)->list: # The rows
+    "A `StudyError` where a setting or a seed is gone, or stands as no run writes it"
+    values = _values(study)
+    if rows: _check_columns(study, rows[0], values, path)
+    known = {k:frozenset({*there, study.usual_text(k)}) for k,there in values.items()}
+    for r in rows: _check_key(known, r, path)
+    return rows
 
 def rows_of(
     study:Study, # Any study
     path, # Its table
 )->list: # `dict`s of text, as from `read_rows`
-    "The rows of a study's table; a `StudyError` where a setting or a seed stands as no run writes it"
-    rows = read_rows(path)
-    if rows and 'seed' not in rows[0]: raise StudyError(f"{path} has no column seed: take the file from a copy")
-    for r in rows: _check_key(study, r, path)
-    return rows
+    "The rows of a study's table; a `StudyError` where it is spoiled"
+    return check_rows(study, read_rows(path), path)
 
 def _done(study, path):
     "What tells apart the runs that the table has; a `StudyError` where one run has two rows"

@@ -8,15 +8,16 @@ from collections import Counter
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-import pandas as pd
+import re, pandas as pd
 from .extras import needs
 from .intervals import paired_interval
-from .study import StudyError, as_text, get_study, missing, read_rows, results_folder, typed
+from .study import Study, StudyError, as_text, get_study, missing, read_rows, results_folder, rows_of
+from .study import typed
 
 # %% auto #0
-__all__ = ['BODY_NAMES', 'check_pools', 'results', 'summary', 'paper_table', 'reported', 'paper_scores', 'beside_paper',
-           'mean_sd', 'with_interval', 'as_read', 'show', 'made_on', 'to_do', 'above_zero', 'in_words', 'by_momentum',
-           'by_body']
+__all__ = ['BODY_NAMES', 'check_pools', 'check_shares', 'results', 'summary', 'paper_table', 'reported', 'paper_scores',
+           'beside_paper', 'mean_sd', 'with_interval', 'as_read', 'show', 'made_on', 'to_do', 'above_zero', 'in_words',
+           'by_momentum', 'by_body']
 
 # %% ../nbs/08_tables.ipynb #c6dd8fc8
 def check_pools(
@@ -33,14 +34,41 @@ def check_pools(
             raise StudyError(f"{path} mixes rows of {plant} drawn from {len(found)} pools of photographs "
                              f"({', '.join(sorted(found))}): keep each pool's rows in a folder of its own (`--out`)")
 
+_SHARE = re.compile('(.*_)?((f1|precision|recall)_(minority|majority)2?|f1_macro|roc_auc|pr_auc|ece)(_.*)?')
+
+def _is_share(text):
+    "Is this a number from 0 to 1, or nothing? Rounding may add a little"
+    try: v = float(text or 'nan')
+    except ValueError: return False
+    return v!=v or 0<=v<=1+1e-6
+
+def check_shares(
+    rows:list, # `dict`s of text, from `read_rows`
+    path, # Their table, for the message
+):
+    "A `StudyError` for an F1, precision, recall, area or calibration error that is no number from 0 to 1"
+    for k in filter(_SHARE.fullmatch, rows[0] if rows else ()):
+        wrong = next((r for r in rows if not _is_share(r[k])), None)
+        if wrong is None: continue
+        where = f"{path}, {k}={wrong[k]} (seed {wrong.get('seed', '?')})"
+        raise StudyError(f"{where}: a number from 0 to 1 is needed, take the file from a copy")
+
+def _checked_rows(study, path):
+    "The rows of a table as text; a `StudyError` where it is spoiled"
+    rows = rows_of(study, path) if isinstance(study, Study) else read_rows(path)
+    if rows and 'seed' not in rows[0]: raise StudyError(f"{path} has no column seed: take the file from a copy")
+    check_pools(rows, path)
+    check_shares(rows, path)
+    return rows
+
 def results(
-    name:str, # Of a study
+    study:Study|str, # A study, whose settings are checked too, or the name of one
     folder=None, # `results_folder()` if `None`
 )->pd.DataFrame: # One row a run: study, settings, seed, scores, `failed` (why; NaN if it did not), seconds, provenance
-    "The table of a study, as measured; a `StudyError` where nothing is"
+    "The table of a study, as measured; a `StudyError` where nothing is, or where it is spoiled"
+    name = study.name if isinstance(study, Study) else study
     path = Path(folder or results_folder())/f'{name}.csv'
-    rows = read_rows(path)
-    check_pools(rows, path)
+    rows = _checked_rows(study, path)
     if rows: return typed(rows)
     raise StudyError(f"{name} is not measured yet: no rows in {path}; measure it with `finalbn run {name}`")
 
@@ -184,7 +212,7 @@ def beside_paper(
         raise ValueError(f"{study.name} repeats no table of the papers: use {instead}")
     wanted = _labelled(study, [_as_row(t) for t in study.trials(1)])
     by = ['table','setting',*_telling(wanted, _others(study))]
-    rows = read_rows(Path(folder or results_folder())/f'{study.name}.csv')
+    rows = _checked_rows(study, Path(folder or results_folder())/f'{study.name}.csv')
     found = dict(list(_labelled(study, rows).groupby(by, sort=False))) if rows else {}
     papers = {t:paper_scores(t) for t in wanted.table.unique()}
     res = []

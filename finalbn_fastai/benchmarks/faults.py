@@ -33,7 +33,8 @@ from ..downloads import FetchError, Source, fetch, unpack
 from ..features import cached_features
 from ..files import StudyError, append_rows, read_rows, write_whole
 from ..serving import save_model
-from ..study import Study, Task, cores, pick_device, provenance, run_study
+from ..study import Study, Task, provenance, run_study
+from ..workers import cores, pick_device
 
 # %% auto #0
 __all__ = ['MODES', 'SUBJECTS', 'Mode', 'FaultyDisk', 'stand_between', 'Ended', 'Subject', 'Undisturbed', 'undisturbed',
