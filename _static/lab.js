@@ -567,6 +567,7 @@ function labPage(root, data, pool) {
     find('race').textContent = 'Stop'
     find('news').textContent = `Both networks are in training, for ${asked.epochs} epochs.`
     find('python').textContent = ''
+    find('strip-1').scrollIntoView({block: 'nearest', behavior: still ? 'auto' : 'smooth'})
     const progress = find('progress')
     progress.hidden = false
     progress.max = asked.epochs

@@ -58,9 +58,9 @@ html[data-theme] .bd-content div.cell_output .text_html:has(.fbn-lab){background
 .fbn-lab p{margin:.3rem 0}
 .fbn-lab canvas{display:block;height:auto;image-rendering:pixelated;border-radius:.2rem}
 .fbn-lab .lab-row{display:flex;flex-wrap:wrap;gap:.1rem .8rem;align-items:center;margin:.1rem 0}
-.fbn-lab .lab-row label{flex:0 0 11.5rem}
+.fbn-lab .lab-row label{flex:0 0 14rem}
 .fbn-lab .lab-row input[type=range]{flex:1 1 9rem;min-width:7rem}
-.fbn-lab .lab-row span{flex:0 0 10rem}
+.fbn-lab .lab-row span{flex:0 0 11.5rem}
 .fbn-lab input{font:inherit;min-height:2.2rem;accent-color:#1f77b4}
 .fbn-lab input[type=number]{width:5.5rem;color:inherit;background:var(--pst-color-surface,transparent);
   border:1px solid currentColor;border-radius:.3rem;padding:0 .4rem}
@@ -79,6 +79,7 @@ html[data-theme] .bd-content div.cell_output .text_html:has(.fbn-lab){background
 .fbn-lab th,.fbn-lab td{padding:.15rem .4rem;text-align:right;border-bottom:1px solid var(--pst-color-border,#8886)}
 .fbn-lab th[scope=row]{text-align:left;font-weight:400}
 .fbn-lab .lab-key{display:inline-block;width:.8em;height:.8em;margin-right:.3em}
+@media (max-width:34rem){.fbn-lab .lab-row label{flex:0 0 100%}.fbn-lab .lab-row span{flex:0 0 7rem}}
 @media print{.fbn-lab .lab-live{display:none!important}.fbn-lab .lab-still[hidden]{display:block!important}}
 """
 

@@ -148,7 +148,9 @@ def begin_race(page, expected=('60', '80')):
     page.keyboard.press('Enter')
 
 
-def wait_for_race(page, n=1): page.wait_for_selector(f'.fbn-lab[data-raced="{n}"]', timeout=280_000)
+def wait_for_race(page, n=1, seconds=60):
+    "Until the `n`-th race has ended"
+    page.wait_for_selector(f'.fbn-lab[data-raced="{n}"]', timeout=1000*seconds)
 
 
 def few_epochs(page):
@@ -166,7 +168,7 @@ def test_race(browser, site, toc, root):
     page.wait_for_timeout(300)
     assert not page.is_visible('progress') and not cell(page, 'news'), 'a race without a prediction'
     begin_race(page)
-    wait_for_race(page)
+    wait_for_race(page, seconds=240)
     lab = page.locator('.fbn-lab')
     print(f"first picture after {lab.get_attribute('data-ready')} ms, race of {lab.get_attribute('data-seconds')} s")
     row = pd.read_csv(root/'results/demo.csv').query('seed==0 and not final_bn').iloc[0]
