@@ -79,7 +79,8 @@ html[data-theme] .bd-content div.cell_output .text_html:has(.fbn-lab){background
 .fbn-lab th,.fbn-lab td{padding:.15rem .4rem;text-align:right;border-bottom:1px solid var(--pst-color-border,#8886)}
 .fbn-lab th[scope=row]{text-align:left;font-weight:400}
 .fbn-lab .lab-key{display:inline-block;width:.8em;height:.8em;margin-right:.3em}
-@media (max-width:34rem){.fbn-lab .lab-row label{flex:0 0 9rem}.fbn-lab .lab-row:has([type=range]) label{flex-basis:100%}
+@media (max-width:34rem){
+  .fbn-lab .lab-row label{flex:0 0 9rem}.fbn-lab .lab-row:has([type=range]) label{flex-basis:100%}
   .fbn-lab .lab-row span{flex:0 0 7rem}}
 @media print{.fbn-lab .lab-live{display:none!important}.fbn-lab .lab-still[hidden]{display:block!important}}
 """
