@@ -9,13 +9,14 @@ from errno import ENOSPC
 from contextlib import contextmanager, suppress
 from glob import escape
 from itertools import chain
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from uuid import uuid4
 import pandas as pd
 from filelock import FileLock, Timeout
 
 # %% auto #0
-__all__ = ['StudyError', 'WriteError', 'write_whole', 'as_text', 'read_rows', 'append_rows', 'typed']
+__all__ = ['StudyError', 'WriteError', 'write_whole', 'as_text', 'read_rows', 'LockFile', 'append_rows', 'typed']
 
 # %% ../nbs/01g_files.ipynb #66f0fb10
 class StudyError(Exception):
@@ -168,26 +169,63 @@ def _append(path, raw):
             with suppress(OSError): f.truncate(before)
             raise
 
+# %% ../nbs/01g_files.ipynb #0d8b1f61
+class LockFile:
+    "A lock that is a file, and is gone when nobody holds it; worth nothing to whoever holds a file that was deleted"
+    def __init__(self,
+        file # Where it is made
+    ):
+        self.file,self.lock = Path(file),FileLock(file)
+
+    def is_held(self)->bool:
+        "Is the file that we have locked still the one that is there?"
+        if not self.lock.is_locked: return False
+        try: return os.path.samestat(os.stat(self.file), os.fstat(self.lock._context.lock_file_fd))
+        except FileNotFoundError: return False
+
+    def take(self,
+        patience:float=0 # Seconds to wait for whoever holds it
+    )->bool:
+        "Hold the lock, or say that another process has it"
+        until = time.monotonic()+patience
+        while True:
+            try: self.lock.acquire(timeout=max(0, until-time.monotonic()), poll_interval=.005)
+            except Timeout: return False
+            if self.is_held(): return True
+            self.lock.release()
+
+    def release(self):
+        "Remove the file, which is safe as long as it is ours, and let others in"
+        if self.is_held():
+            with suppress(OSError): self.file.unlink()
+        self.lock.release()
+
+# %% ../nbs/01g_files.ipynb #bb2f2ab9
 _PATIENCE = 60 # Seconds to wait for others that add rows, each of which takes milliseconds
 
 @contextmanager
 def _alone(path):
     "Hold the lock of those who add rows to a table; a `StudyError` where it cannot be had"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f'.{path.name}.rows.lock'))
-    try: lock.acquire(timeout=_PATIENCE, poll_interval=.005)
-    except Timeout:
-        raise StudyError(f"another process has been adding rows to {path} for {_PATIENCE} s: end it, and run "
-                         "again") from None
+    lock = LockFile(path.with_name(f'.{path.name}.rows.lock'))
+    if not lock.take(_PATIENCE):
+        raise StudyError(f"another process has been adding rows to {path} for {_PATIENCE} s: end it, and run again")
     try: yield
     finally: lock.release()
 
 # %% ../nbs/01g_files.ipynb #6bc856bb
+def _ends(path):
+    "The first line of a table, and how many bytes it has up to the end of its last complete line"
+    if not path.exists() or not path.stat().st_size: return b'',0
+    with open(path, 'rb') as f, mmap(f.fileno(), 0, access=ACCESS_READ) as m:
+        if (last := m.rfind(b'\n')+1): return m[:m.find(b'\n')],last
+        return b'',len(_whole_lines(path))
+
 def _add(path, rows, usual):
     "Add rows to a table that nobody else adds to"
-    whole = _whole_lines(path)
-    if path.exists() and len(whole)<path.stat().st_size: os.truncate(path, len(whole))
-    have = next(csv.reader([whole.decode('utf-8-sig').lstrip().partition('\n')[0]])) if whole else []
+    first,size = _ends(path)
+    if path.exists() and size<path.stat().st_size: os.truncate(path, size)
+    have = next(csv.reader([first.decode('utf-8-sig').lstrip()])) if first.strip() else []
     new = [k for k in dict.fromkeys(chain.from_iterable(rows)) if k not in have]
     if have and not new: return _append(path, _as_csv(rows, have, header=False))
     filled = {k:(usual or {}).get(k, '') for k in new}

@@ -19,9 +19,8 @@ from pathlib import Path
 from pkgutil import iter_modules
 import numpy as np, pandas as pd, torch
 from fastcore.basics import noop
-from filelock import FileLock, Timeout
 from .extras import needs
-from .files import StudyError, append_rows, as_text, read_rows, typed, write_whole
+from .files import LockFile, StudyError, WriteError, append_rows, as_text, read_rows, typed, write_whole
 from .settings import as_list, combine, results_folder, select, unknown
 from .workers import check_place, default_workers, leave_quietly, run_group, run_groups, uninterrupted
 
@@ -171,25 +170,15 @@ def read_scores(
     return res
 
 # %% ../nbs/06_study.ipynb #81b0f249
-class _Lock:
+class _Lock(LockFile):
     "The lock of a table: only who holds it adds rows"
     def __init__(self, path):
-        self.path,self.file = path,path.with_name(f'.{path.name}.lock')
-        self.lock = FileLock(self.file)
-
-    def is_held(self):
-        "Is the file that we have locked still the one beside the table?"
-        if not self.lock.is_locked: return False
-        try: return os.path.samestat(os.stat(self.file), os.fstat(self.lock._context.lock_file_fd))
-        except FileNotFoundError: return False
+        super().__init__(path.with_name(f'.{path.name}.lock'))
+        self.path = path
 
     def take(self):
         "Hold the lock; a `StudyError` where another process has it"
-        with suppress(Timeout):
-            for _ in range(3):
-                self.lock.acquire(timeout=0)
-                if self.is_held(): return
-                self.lock.release()
+        if super().take(): return
         raise StudyError(f"another process is running this study into {self.path}: wait for it, or use {_elsewhere}")
 
     def renew(self):
@@ -199,18 +188,13 @@ class _Lock:
         self.take()
         return True
 
-    def release(self):
-        "Remove the file, which is safe as long as it is ours, and let others in"
-        if self.is_held():
-            with suppress(OSError): self.file.unlink()
-        self.lock.release()
-
 _elsewhere = "another folder (out=, --out)"
 
 def _try_writing(path):
     "An `OSError` where nothing can be added to a table"
-    with open(path, 'ab'): pass
-    if not path.stat().st_size: path.unlink()
+    probe = path if path.exists() else path.with_name(f'.{path.name}.{os.getpid()}.new')
+    with open(probe, 'ab'): pass
+    if probe!=path: probe.unlink()
 
 @contextmanager
 def _only_one(path):
@@ -390,6 +374,7 @@ class _Run:
             try:
                 for i,future in finished:
                     with uninterrupted(): self.keep(i, future)
+            except WriteError: raise
             except StudyError as e: self.errors.append(e)
 
     def complain(self):
