@@ -4,7 +4,7 @@
 
 # %% ../nbs/01g_files.ipynb #d5092613
 from __future__ import annotations
-import csv, io, os, time
+import csv, io, os, re, time
 from errno import ENOSPC
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -169,7 +169,7 @@ def _append(path, raw):
             with suppress(OSError): f.truncate(before)
             raise
 
-# %% ../nbs/01g_files.ipynb #0d8b1f61
+# %% ../nbs/01g_files.ipynb #231f091a
 class LockFile:
     "A lock that is a file, and is gone when nobody holds it; worth nothing to whoever holds a file that was deleted"
     def __init__(self,
@@ -200,7 +200,7 @@ class LockFile:
             with suppress(OSError): self.file.unlink()
         self.lock.release()
 
-# %% ../nbs/01g_files.ipynb #bb2f2ab9
+# %% ../nbs/01g_files.ipynb #0fd98eb5
 _PATIENCE = 60 # Seconds to wait for others that add rows, each of which takes milliseconds
 
 @contextmanager
@@ -218,14 +218,15 @@ def _ends(path):
     "The first line of a table, and how many bytes it has up to the end of its last complete line"
     if not path.exists() or not path.stat().st_size: return b'',0
     with open(path, 'rb') as f, mmap(f.fileno(), 0, access=ACCESS_READ) as m:
-        if (last := m.rfind(b'\n')+1): return m[:m.find(b'\n')],last
-        return b'',len(_whole_lines(path))
+        last = m.rfind(b'\n')+1
+        if not last: return b'',len(_whole_lines(path))
+        return re.match(rb'(?:\xef\xbb\xbf)?\s*([^\n]*)', m)[1],last
 
 def _add(path, rows, usual):
     "Add rows to a table that nobody else adds to"
     first,size = _ends(path)
     if path.exists() and size<path.stat().st_size: os.truncate(path, size)
-    have = next(csv.reader([first.decode('utf-8-sig').lstrip()])) if first.strip() else []
+    have = next(csv.reader([first.decode()])) if first else []
     new = [k for k in dict.fromkeys(chain.from_iterable(rows)) if k not in have]
     if have and not new: return _append(path, _as_csv(rows, have, header=False))
     filled = {k:(usual or {}).get(k, '') for k in new}

@@ -497,8 +497,8 @@ TABLE = {
     'cache': [
         ('cache key without time of change', 's.st_size,s.st_mtime_ns', 's.st_size',
          'the_cache_sees_a_changed_file'),
-        ('cache written in place', 'write_whole(path, write)',
-         "(lambda f: (write(f), f.close()))(open(path, 'wb'))", 'the_cache_sees_a_changed_file'),
+        ('cache written in place', 'write_whole(path, lambda f: _sealed(f, write))',
+         "(lambda f: (_sealed(f, write), f.close()))(open(path, 'wb'))", 'the_cache_sees_a_changed_file'),
     ],
     'files': [
         ('no fsync after a row', 'os.fsync(f.fileno())\n        except', 'pass\n        except',
@@ -509,11 +509,13 @@ TABLE = {
         ('two rows of one run, one lost', 'rows.setdefault(tuple([same.setdefault(f, f) for f in fields]))',
          'rows[tuple([same.setdefault(f, f) for f in fields[:-1]])] = fields'),
     ],
-    'study': [
+    'workers': [
         ('workers on all threads', 'with _busy, one_thread(): return run(', 'with _busy: return run(',
          'rows_and_scores_are_of_their_own_trial'),
         ('workers outlive their parent', 'threading.Thread(target=leave_with_parent, daemon=True).start()', 'pass',
-         'tests/test_study.py::test_killed_with_workers'),
+         'tests/test_workers.py::test_workers_leave_with_their_parent'),
+    ],
+    'study': [
         ('rows kept under the wrong trial', 'for t,r in zip(trials, rows, strict=True)',
          'for t,r in zip(trials[::-1], rows, strict=True)', 'rows_and_scores_are_of_their_own_trial'),
         ('scores kept under the wrong seed', "seed=np.array([t['seed'] for t in trials])",

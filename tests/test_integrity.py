@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn.functional import cross_entropy
 from finalbn_fastai import after, cache, candidates, claims, comparison, digit_runs, features, files, flat_runs
-from finalbn_fastai import intervals, judge, leaf_runs, own_runs, study
+from finalbn_fastai import intervals, judge, leaf_runs, own_runs, study, workers
 from finalbn_fastai.adjust import center_logits
 from finalbn_fastai.data import tensor_dls
 from finalbn_fastai.digits import digit_dls, imbalanced_split, mnist
@@ -28,7 +28,7 @@ CPU = torch.device('cpu')
 @pytest.fixture(autouse=True)
 def one_thread():
     "Small networks train as fast on one thread, and to the same bit"
-    with study.one_thread(): yield
+    with workers.one_thread(): yield
 
 
 def near(a, b, eps=1e-6): np.testing.assert_allclose(np.asarray(a, float), np.asarray(b, float), rtol=0, atol=eps)
@@ -475,7 +475,7 @@ def test_the_cache_sees_a_changed_file(tmp_path):
         f.write(b'5')
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt): cache.write_cached(file, breaks_off)
-    assert file.read_bytes()==b'34'
+    assert cache.cached_bytes(file)==b'34'
 
 
 # --- Rows are on the disk, and each is its own

@@ -178,7 +178,7 @@ def test_wrong_settings_are_refused(task, setting, there):
     (['run', 'h6_sigmoid', '--device', 'gpu'], "no device 'gpu' here"),
     (['run', 'h6_sigmoid', '--seeds', '0'], '--seeds'),
     (['run', 'h6_sigmoid', '--scheduler', 'tcp://127.0.0.1:1'], 'no Dask scheduler answers'),
-    (['run', 'h6_sigmoid', '--out', '/proc/nowhere', '--scheduler', 'tcp://127.0.0.1:1'], 'cannot write'),
+    (['run', 'h6_sigmoid', '--out', '/proc/nowhere'], 'cannot write'),
     (['results', 'h6_sigmoid', '--out', 'empty'], 'finalbn run h6_sigmoid'),
     (['bench', 'engine', '--device', 'gpu'], "no device 'gpu' here"),
 ])
