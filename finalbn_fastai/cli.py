@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'bench', 'demo', 'run', 'results_command', 'whereabouts', 'doctor', 'compare', 'bench_data_command',
-           'bench_engine_command', 'bench_faults_command', 'main']
+           'bench_engine_command', 'bench_faults_command', 'bench_processors_command', 'main']
 
 # %% ../nbs/09_cli.ipynb #194906ee
 import os, signal, socket, sys, threading, warnings
@@ -589,6 +589,18 @@ def bench_faults_command(
     bad = df[df.subject.isin(SUBJECTS) & (df['first']!='')]
     for o in bad.itertuples(): _say(f"{o.subject}, {o.fault}, {o.writers} at once: {o.first}")
     if len(bad): raise _Stop(f"{bad.lost.sum()} lost, {bad.tracebacks.sum()} errors that are not one line")
+
+# %% ../nbs/09_cli.ipynb #c1030680
+@bench.command('processors', cls=_Command)
+@_loading('benchmarks.processors')
+def bench_processors_command(out:_BenchFolder=None):
+    "Measure rows of the book again, held to narrower instructions of this processor. Fifteen minutes on one core."
+    from finalbn_fastai.benchmarks.processors import bench_processors
+    if out: _check_folder(out)
+    with _console().status("Measuring"): df = bench_processors(out)
+    shown = ['work','held','runs','equal','f1_moves','auc_moves','f1_here','f1_there','seconds']
+    _print_table(df[shown].set_index('work'), wrap=True)
+    _say(f"{df.processor[0]}, torch {df.torch[0]}")
 
 # %% ../nbs/09_cli.ipynb #5bdf57cc
 def main(
