@@ -417,7 +417,7 @@ TABLE = {
          'return hypergeom(images, rare, bs).pmf(0)'),
         ('main effect without the others',
          "return s[is_on].groupby('seed').mean()-s[~is_on].groupby('seed').mean()",
-         "return s[is_on].groupby('seed').mean()"),
+         "return s[is_on].groupby('seed').mean()", 'main_effects_by_hand'),
     ],
     'tables': [
         ('pairs not matched by seed', "pairs = pd.concat([a, b], axis=1, join='inner', keys=[0,1]).dropna()",

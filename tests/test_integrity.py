@@ -584,6 +584,17 @@ def test_claims_by_hand():
     near(c.with_bn[0], .5)
 
 
+def test_main_effects_by_hand():
+    "The effect of a switch is the mean where it is on minus the mean where it is off, over all else"
+    sizes,ways = dict(final_bn=.3, loss=-.2, wd=.05),{s:(off,on) for s,off,on in claims.SWITCHES.values()}
+    index = pd.MultiIndex.from_product([*map(ways.get, sizes), [0,1]], names=[*sizes, 'seed'])
+    def score(settings, seed): return seed/100+sum(sizes[k]*(settings[k]==ways[k][1]) for k in sizes)
+    s = pd.Series([score(dict(zip(sizes, key)), key[-1]) for key in index], index)
+    with patch.object(claims, 'scored', lambda *args, **kw: lambda by: s):
+        c, = claims._largest_switch(tuple(sizes), 224, 'alexnet')()
+    near([c.without.tolist(), c.with_bn.tolist()], [[.2,.2],[.3,.3]])
+
+
 def test_scores_centred_over_the_whole_training_set():
     "No item is left out of the means, whole batch or not"
     learn = alone(make=lambda: nn.Sequential(nn.Linear(12, 2)))
