@@ -148,7 +148,8 @@ def _check_scheduler(address, workers):
     try: socket.create_connection((host, port), timeout=5).close()
     except (OSError, UnicodeError) as e:
         why = getattr(e, 'strerror', None) or e
-        raise _Stop(f"no Dask scheduler answers at {address} ({why}): start one, or correct the address") from None
+        raise _Stop(f"no Dask scheduler answers at {address} ({why}): correct the address, or start one, as with "
+                    "`dask scheduler --host 127.0.0.1`") from None
 
 # %% ../nbs/09_cli.ipynb #4487a119
 def _print_table(df, wrap=False, labels=0):
