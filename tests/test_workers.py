@@ -151,7 +151,9 @@ from finalbn_fastai import study
 from toy_study import toy
 study.all_studies = lambda: {'toy':toy}
 if __name__=='__main__':
+    import signal
     from finalbn_fastai.cli import main
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start this with Ctrl-C ignored
     main(['run', 'toy', '--device', 'cpu', '--workers', '2', '--out', 'out'])
 '''
 
