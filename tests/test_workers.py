@@ -19,7 +19,7 @@ def scores(trials, device, tick=lambda f: None):
 toy = Study('toy', Task(scores, block=2), dict(final_bn=[False,True], a=[.1,.2,.3], nap=[.3]), seeds=4)
 '''
 DYING = '''
-import os, signal, sys, time, torch
+import os, shutil, signal, sys, time, torch
 from pathlib import Path
 from finalbn_fastai.workers import run_groups
 torch.set_num_threads(2)
@@ -296,9 +296,10 @@ def when_there(path, do):
     ('worker', signal.SIGSTOP, 'nothing was heard of the workers of the Dask scheduler at {} (1) for 8 s'),
     ('worker', signal.SIGKILL, 'the Dask scheduler at {} has had no worker for 8 s: start one with '),
     ('scheduler', signal.SIGKILL, 'the connection to the Dask scheduler at {} broke off'),
+    ('scheduler', signal.SIGSTOP, 'the Dask scheduler at {} has not answered for 8 s'),
 ])
 def test_lost_cluster(tmp_path, dask, scheduler, measure, who, how, why):
-    "The only worker is frozen or killed, or the scheduler is killed: one line, and how many rows are safe"
+    "The only worker or the scheduler is frozen or killed: one line, and how many rows are safe"
     address,leader = scheduler
     lost = {'worker':start_worker(dask, address), 'scheduler':leader}[who]
     with Client(address, set_as_default=False) as client: client.wait_for_workers(1, timeout=60)
@@ -313,6 +314,7 @@ def test_lost_cluster(tmp_path, dask, scheduler, measure, who, how, why):
 @pytest.fixture
 def certificate(tmp_path):
     "Files with a certificate that vouches for itself, and with its key"
+    if not shutil.which('openssl'): pytest.skip('no openssl here, which makes the certificate: install it')
     files = tmp_path/'certificate.pem',tmp_path/'key.pem'
     command = 'openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -days 2 -out'.split()
     subprocess.run([*command, files[0], '-keyout', files[1]], check=True, capture_output=True)
