@@ -17,7 +17,7 @@ from fastai.torch_core import set_seed
 from .digit_runs import DIGITS_ALONE, digit_net, trial_dls
 from .digits import mnist
 from .steps import Stepped
-from .study import one_thread
+from .workers import one_thread
 from .training import fit_learner
 
 # %% auto #0
