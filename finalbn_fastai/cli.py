@@ -276,6 +276,7 @@ def _list_studies(out):
     "Print what studies there are, and how much of each is measured"
     import pandas as pd
     from finalbn_fastai.study import all_studies
+    if out.exists() and not out.is_dir(): raise _Stop(f"{out} is not a folder: choose another with --out")
     rows = [_listed(study, out) for _,study in sorted(all_studies().items())]
     _print_table(pd.DataFrame(rows).set_index('study'), wrap=True)
 
