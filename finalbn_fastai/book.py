@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import fill
 
 # %% auto #0
-__all__ = ['read_notebook', 'setup', 'readme', 'face_stub', 'write_stub']
+__all__ = ['read_notebook', 'is_numeric', 'setup', 'readme', 'face_stub', 'write_stub']
 
 # %% ../nbs/40_book.ipynb #d07cbb0d
 _tags = {'hide':'remove-cell', 'hide_input':'remove-input', 'hide_output':'remove-output', 'fold':'hide-input'}
@@ -27,15 +27,35 @@ def _split_directives(source):
     return found,'\n'.join(lines[n:]).lstrip('\n')
 
 # %% ../nbs/40_book.ipynb #0fadc5f6
-def _apply_directives(cell):
-    "Turn the nbdev directives of one code cell into Jupyter Book's tags and metadata"
+_most_lines,_most_wide = 15,88
+
+def _is_long(source):
+    "Is this more code than a page shows at once?"
+    lines = source.splitlines()
+    return len(lines) > _most_lines or max(map(len, lines), default=0) > _most_wide
+
+def _prompt(source):
+    "What is read of folded code: the names that it defines"
+    names = re.findall(r'^(?:def |class )?([A-Za-z]\w*)(?= = Study\(|[(:])', source, re.M)
+    return ', '.join(['Show the code', *dict.fromkeys(names)][:4]).replace(',', ':', 1)
+
+def _shown(found, cell):
+    "What Jupyter Book's metadata say of a cell's output: alt text and numbered caption"
+    shown,name = {},found.get('label', f'out-{cell.id}')
+    if alt := found.get('fig-alt'): shown['image'] = {'alt':alt, 'classes':found.get('fig-class', 'plot')}
+    if caption := found.get('fig-cap'): shown['figure'] = {'caption':caption, 'name':name}
+    if caption := found.get('tbl-cap'): cell.metadata['table'] = {'caption':caption, 'name':name}
+    return shown
+
+def _apply_directives(cell, reader=False):
+    "Turn the nbdev directives of one code cell into Jupyter Book's tags and metadata; what readers skip is folded"
     found,cell.source = _split_directives(cell.source)
     tags = [_tags[d] for d in found if d in _tags]
     if 'default_exp' in found or not cell.source.strip(): tags = ['remove-cell']
+    if not tags and (reader and 'export' in found or _is_long(cell.source)): tags = ['hide-input']
     cell.metadata['tags'] = cell.metadata.get('tags', []) + tags
-    if alt := found.get('fig-alt'):
-        image = {'alt': alt, 'classes': found.get('fig-class', 'plot')}
-        cell.metadata['mystnb'] = {'image': image}
+    cell.metadata['mystnb'] = _shown(found, cell)
+    if 'hide-input' in tags: cell.metadata['mystnb']['code_prompt_show'] = _prompt(cell.source)
 
 # %% ../nbs/40_book.ipynb #5a769a1b
 def _link_pages(cell):
@@ -44,6 +64,18 @@ def _link_pages(cell):
         data = out.get('data', {})
         if 'text/markdown' not in data: continue
         data['text/markdown'] = re.sub(r'\]\((?!https?:)([\w./-]+)\.ipynb', r'](\1.html', data['text/markdown'])
+
+# %% ../nbs/40_book.ipynb #9570b9bc
+def _name_corner(cell):
+    "The empty heading above the index of a table of pandas' as a plain cell: it is the heading of nothing"
+    for out in cell.outputs:
+        data = out.get('data', {})
+        if 'text/html' in data: data['text/html'] = data['text/html'].replace('<th></th>', '<td></td>')
+
+def _is_chapter(nb):
+    "Is this a page to read, and not one of the library's?"
+    found = [_split_directives(c.source)[0] for c in nb.cells if c.cell_type=='code']
+    return all(o['default_exp'].startswith('studies.') for o in found if 'default_exp' in o)
 
 # %% ../nbs/40_book.ipynb #2ff9b646
 def read_notebook(
@@ -54,9 +86,11 @@ def read_notebook(
     import nbformat
     nb = nbformat.reads(text, as_version=4)
     nb.metadata.language_info = {'name':'python', 'pygments_lexer':'ipython3'}
+    reader = _is_chapter(nb)
     for cell in nb.cells:
         if cell.cell_type!='code': continue
-        _apply_directives(cell)
+        _apply_directives(cell, reader)
+        _name_corner(cell)
         if pages: _link_pages(cell)
     return nb
 
@@ -74,8 +108,8 @@ def _apart(labels):
         yield label+chr(ord('a')+seen[label]) if often[label]>1 else label
         seen[label] += 1
 
-def setup(app):
-    "Make the style of bibliography `as_cited` known to Sphinx"
+def _register_bibliography():
+    "Make the style of bibliography `as_cited` known"
     from pybtex.plugin import register_plugin
     from pybtex.style.formatting.plain import Style
     from pybtex.style.labels import BaseLabelStyle
@@ -83,6 +117,48 @@ def setup(app):
         def format_labels(self, sorted_entries): return _apart([_cited(e) for e in sorted_entries])
     class StyleAsCited(Style): default_label_style = AsCited
     register_plugin('pybtex.style.formatting', 'as_cited', StyleAsCited)
+
+# %% ../nbs/40_book.ipynb #c2111e3e
+_number = r'[+\-−–~]?[\d.,]+\s?%?'
+_numeric = re.compile(rf'(n|{_number}(\s?±\s?{_number})?(\s?\[.*\])?(\s?→\s?{_number})?|–)')
+
+def is_numeric(
+    text:str # Of a table's cell
+)->bool: # To be kept on one line?
+    "Is this a number, alone or with its standard deviation or interval?"
+    return bool(_numeric.fullmatch(text.strip()))
+
+def _caption_table(table, caption, name, document):
+    "Give a table of docutils' its caption and its name"
+    from docutils import nodes
+    table.insert(0, nodes.title(caption, '', *_inline(caption)))
+    table['names'].append(nodes.fully_normalize_name(name))
+    document.note_explicit_target(table, table)
+
+def _inline(text):
+    "A caption's words, those between backticks as code"
+    from docutils import nodes
+    def part(i, word): return nodes.literal(word, word) if i%2 else nodes.Text(word)
+    return [part(i, word) for i,word in enumerate(text.split('`')) if word]
+
+def _finish_tables(document):
+    "Number the tables that cells have put out, and keep their numbers on one line"
+    from docutils import nodes
+    for cell in document.findall(lambda n: isinstance(n, nodes.container) and 'cell_metadata' in n):
+        tables = list(cell.findall(nodes.table))
+        captioned = cell['cell_metadata'].get('table')
+        if captioned and tables: _caption_table(tables[0], captioned['caption'], captioned['name'], document)
+    for entry in document.findall(nodes.entry):
+        if is_numeric(entry.astext()): entry['classes'].append('number')
+
+def setup(app):
+    "What Sphinx needs for this book: the style of the bibliography, captions of tables"
+    from sphinx.transforms import SphinxTransform
+    class FinishTables(SphinxTransform):
+        default_priority = 400
+        def apply(self, **kwargs): _finish_tables(self.document)
+    _register_bibliography()
+    app.add_transform(FinishTables)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
 
 # %% ../nbs/40_book.ipynb #c3f5130f

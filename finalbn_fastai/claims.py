@@ -15,6 +15,7 @@ from scipy.stats import hypergeom
 from .intervals import statistic_interval
 from .judge import Claim, Condition, WORDS, claim_row, condition_rows, paired
 from .leaves import PLANTS
+from .page import folded
 from .plots import f1_curves
 from .studies.configurations import SWITCHES, switched_on
 from .studies.h3_batch_size import SIZES
@@ -27,7 +28,7 @@ from .training import PARTS
 # %% auto #0
 __all__ = ['CLAIMS', 'PAGES', 'rows_at', 'scored', 'both_ways', 'gained', 'mean_over', 'times', 'compare', 'layer', 'together',
            'best_of', 'spread', 'sooner', 'centred', 'in_batch', 'unmeasured', 'reported_difference', 'claims_of',
-           'claims_table', 'folded', 'verdicts', 'judged', 'overview', 'cover_verdicts', 'check_claims']
+           'claims_table', 'verdicts', 'judged', 'overview', 'cover_verdicts', 'check_claims']
 
 # %% ../nbs/08c_claims.ipynb #08d25a2c
 _METRIC = '(f1|precision|recall)_(minority|majority)2?|f1_macro|roc_auc|pr_auc|best_f1|best_threshold|log_loss|ece'
@@ -609,13 +610,6 @@ def claims_table(
 )->pd.DataFrame: # A row a claim: claim, paper, measured, claimed, verdict
     "Claims, what was measured, what is claimed, and the verdict"
     return pd.DataFrame([_line(c, link) for c in (claims_of(page) if page else CLAIMS)])
-
-def folded(
-    title:str, # What is read while it is closed
-    text:str, # Markdown
-)->str: # Markdown
-    "A part of a page that opens on a click"
-    return f'<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>'
 
 def _with_conditions(claim):
     "A claim's conditions as a table below its sentence"

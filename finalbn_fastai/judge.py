@@ -167,20 +167,20 @@ def _measured(conditions):
 def claim_row(
     claim:Claim, # Any
     link:bool=True, # Make the sentence a link to its page?
-)->dict: # Columns claim, measured, claimed, verdict
+)->dict: # Columns verdict, claim, paper, measured, claimed
     "A claim in one line"
     sentence = f'[{claim.sentence}]({claim.page}.ipynb)' if link else claim.sentence
-    return {'claim':sentence, 'paper':claim.source, 'measured':_measured(claim.conditions),
-            'claimed':_claimed(claim, claim.conditions), 'verdict':f'**{verdict(claim)}**'}
+    return {'verdict':f'**{verdict(claim)}**', 'claim':sentence, 'paper':claim.source,
+            'measured':_measured(claim.conditions), 'claimed':_claimed(claim, claim.conditions)}
 
 def condition_rows(
     claim:Claim # Any
 )->list: # `dict`s, one a condition
     "The conditions of a claim, a line each"
     def line(c, word):
-        return {'condition':condition_name(c.where), 'n':str(c.n) if c.n else '–', 'from → to':c.means(),
-                'difference [95 %]':with_interval(*c.interval, digits=3), 'claimed':_claimed(claim, [c]),
-                'seeds higher':c.wins(), 'verdict':f'**{word}**'}
+        return {'verdict':f'**{word}**', 'condition':condition_name(c.where), 'n':str(c.n) if c.n else '–',
+                'from → to':c.means(), 'difference [95 %]':with_interval(*c.interval, digits=3),
+                'claimed':_claimed(claim, [c]), 'seeds higher':c.wins()}
     return [line(*o) for o in zip(claim.conditions, claim.words())]
 
 # %% ../nbs/08b_judge.ipynb #e83b9b69

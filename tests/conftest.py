@@ -1,5 +1,5 @@
 "What the tests share: where things are, and how to run a command"
-import shutil, subprocess, sys
+import functools, http.server, os, shutil, subprocess, sys, threading
 from pathlib import Path
 import pytest
 
@@ -61,3 +61,28 @@ def html(root):
     folder = root/'_build/html'
     if not (folder/'index.html').exists(): pytest.fail("no book in _build/html: run `make html` first")
     return folder
+
+
+@pytest.fixture(scope='session')
+def site(html):
+    "The book on a loopback port: search needs a server"
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args): pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=html))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+
+
+@pytest.fixture(scope='session')
+def browser():
+    "Headless Chromium: the one of `CHROMIUM`, or the system's"
+    installed = map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))
+    exe = os.environ.get('CHROMIUM') or next(filter(None, installed), None)
+    if not exe: pytest.skip('no Chromium here: `apt-get install chromium`, or name yours in CHROMIUM')
+    from playwright.sync_api import sync_playwright
+    quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync']
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=exe, args=['--no-sandbox', '--disable-gpu', *quiet])
+        yield browser
+        browser.close()

@@ -1,8 +1,8 @@
 "The built book: its files, then its pages in a browser"
-import functools, http.server, os, shutil, threading
 from urllib.parse import unquote, urldefrag, urljoin
 import pytest
 from bs4 import BeautifulSoup
+from helpers import open_page
 
 
 @pytest.fixture(scope='module')
@@ -91,51 +91,6 @@ def test_outputs_are_there(pages, demo):
     page = pages[f'nbs/{demo}.html']
     assert page.select('article img') and page.select('article table')
     assert 'without final BN' in page.get_text()
-
-
-@pytest.fixture(scope='module')
-def site(html):
-    "The book on a loopback port: search needs a server"
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=html))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}'
-    server.shutdown()
-
-
-@pytest.fixture(scope='module')
-def browser():
-    "Headless Chromium: the one of `CHROMIUM`, or the system's"
-    installed = map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))
-    exe = os.environ.get('CHROMIUM') or next(filter(None, installed), None)
-    if not exe: pytest.skip('no Chromium here: install it, or name it in CHROMIUM')
-    from playwright.sync_api import sync_playwright
-    quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync']
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=exe, args=['--no-sandbox', '--disable-gpu', *quiet])
-        yield browser
-        browser.close()
-
-
-def open_page(browser, url, **kwargs):
-    """
-    A new page at `url`; what it asks of other hosts is refused, as on a train, and kept in `page.refused`
-
-    What its scripts complain of is kept in `page.errors`.
-    """
-    page = browser.new_context(**kwargs).new_page()
-    page.refused,page.errors = [],[]
-    def complain(message):
-        if message.type=='error': page.errors.append(message.text)
-    page.on('pageerror', lambda error: page.errors.append(str(error)))
-    page.on('console', complain)
-    def refuse(route):
-        page.refused.append(route.request.url)
-        route.abort()
-    page.route(lambda u: not u.startswith('http://127.0.0.1'), refuse)
-    page.goto(url, wait_until='load')
-    return page
 
 
 def test_search_finds_the_layer(browser, site):

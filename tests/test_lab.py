@@ -6,9 +6,8 @@ from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_sco
 from finalbn_fastai.digits import digit_dls, imbalanced_split, mnist
 from finalbn_fastai.lab import in_double, lab_digits
 from finalbn_fastai.networks import fc_net
-import test_book
+from helpers import open_page
 
-browser, site, open_page = test_book.browser, test_book.site, test_book.open_page
 USUAL = dict(seed=0, rare=4, epochs=100, lr=1e-3, momentum=.01)
 
 
