@@ -4,14 +4,14 @@
 
 # %% ../nbs/40_book.ipynb #6c43c9b3
 from __future__ import annotations
-import inspect, re
+import inspect, re, shutil
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from textwrap import fill
 
 # %% auto #0
-__all__ = ['read_notebook', 'setup', 'readme', 'face_stub', 'write_stub']
+__all__ = ['read_notebook', 'publish_results', 'setup', 'readme', 'face_stub', 'write_stub']
 
 # %% ../nbs/40_book.ipynb #d07cbb0d
 _tags = {'hide':'remove-cell', 'hide_input':'remove-input', 'hide_output':'remove-output', 'fold':'hide-input'}
@@ -74,8 +74,8 @@ def _apart(labels):
         yield label+chr(ord('a')+seen[label]) if often[label]>1 else label
         seen[label] += 1
 
-def setup(app):
-    "Make the style of bibliography `as_cited` known to Sphinx"
+def _register_style():
+    "Make the style of bibliography `as_cited` known"
     from pybtex.plugin import register_plugin
     from pybtex.style.formatting.plain import Style
     from pybtex.style.labels import BaseLabelStyle
@@ -83,6 +83,27 @@ def setup(app):
         def format_labels(self, sorted_entries): return _apart([_cited(e) for e in sorted_entries])
     class StyleAsCited(Style): default_label_style = AsCited
     register_plugin('pybtex.style.formatting', 'as_cited', StyleAsCited)
+
+# %% ../nbs/40_book.ipynb #b5d19f5e
+def publish_results(
+    source, # The checkout
+    dest # The folder of the built book
+):
+    "Put the tables of the studies, and what was foretold of some, into the book's `results`"
+    folder = Path(dest)/'results'
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = (Path(source)/'results').glob('*.csv')
+    for f in [*tables, Path(source)/'results/predictions.json']: shutil.copy2(f, folder)
+
+def _publish(app, failed):
+    "What Sphinx calls once the pages are written"
+    if failed or app.builder.name!='html': return
+    publish_results(app.srcdir, app.outdir)
+
+def setup(app):
+    "Sphinx's way in: the style of the bibliography, and what is published beside the pages"
+    _register_style()
+    app.connect('build-finished', _publish)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
 
 # %% ../nbs/40_book.ipynb #c3f5130f
