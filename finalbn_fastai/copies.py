@@ -33,7 +33,8 @@ def _places_of(file, url):
     text = '\n\n'.join(_text_cells(file))
     title = re.search('^# (.+)', text, re.M)
     yield file.stem,Place(title[1] if title else file.stem, url)
-    for label,heading in re.findall(r'^\(([\w-]+)\)=\n+#+ (.+)', text, re.M): yield label,Place(heading, f'{url}#{label}')
+    labelled = re.findall(r'^\(([\w-]+)\)=\n+#+ (.+)', text, re.M)
+    for label,heading in labelled: yield label,Place(heading, f'{url}#{label}')
 
 @lru_cache
 def _settings(source):
@@ -310,7 +311,7 @@ def _code_cells(cells):
 def _about(name, source):
     "What a copy says of itself"
     to = places(source)[name]
-    return (f"*A copy to run of [{to.title}]({to.url}), where the results, the solutions and the other chapters are. "
+    return (f"*A copy to run of [{to.title}]({to.url}), which has the results of a run. "
             "The first cell installs what it needs, and does nothing where that is installed.*")
 
 def reader_copy(

@@ -46,7 +46,7 @@ def dist(run, copy, tmp_path_factory):
 
 
 def is_ours(name):
-    "Is an entry of site-packages the checkout's package, or says where it is?"
+    "Is an installed package the checkout's package, or says where it is?"
     return re.match('(__editable__.*|_*)finalbn', name.lower()) is not None
 
 
@@ -59,7 +59,7 @@ def python(tmp_path_factory):
     shared.mkdir()
     for f in Path(sysconfig.get_path('purelib')).iterdir():
         if not is_ours(f.name): (shared/f.name).symlink_to(f)
-    packages, = (env/'venv').glob('lib/python*/site-packages')
+    packages, = (env/'venv').glob('lib/python*/*-packages')
     (packages/'shared.pth').write_text(f'{shared}\nimport refuse_network\n')
     (packages/'refuse_network.py').write_text(OFFLINE)
     return env/'venv/bin/python'
@@ -189,7 +189,7 @@ def test_two_processes_unpack(installed, outside, tmp_path):
 @pytest.mark.slow
 def test_damaged_package(run, installed, outside, tmp_path):
     "One line that says what to do, where the archive in the package is spoiled or the cache cannot be written"
-    archive, = installed.parent.parent.glob('lib/python*/site-packages/finalbn_fastai/results.zip')
+    archive, = installed.parent.parent.glob('lib/python*/*-packages/finalbn_fastai/results.zip')
     command,env = installed.parent/'finalbn',alone(tmp_path/'home')
     raw = archive.read_bytes()
     try:
