@@ -266,19 +266,22 @@ class _Lacking:
 
     def explain(self, error):
         "One line for an error that the lack of data explains; `None` for any other"
-        if isinstance(error, (FileNotFoundError, StudyError)) or type(error).__name__=='FetchError':
+        cause = error.__cause__ if isinstance(error, StudyError) and isinstance(error.__cause__, OSError) else error
+        if isinstance(cause, (FileNotFoundError, StudyError)) or type(cause).__name__=='FetchError':
             self.lacking = True
-            return f"Not here: {str(error).splitlines()[0]}"
+            return f"Not here: {str(cause).splitlines()[0]}"
         return "Passed over: it needs what is not here." if self.lacking and isinstance(error, NameError) else None
 
     def __call__(self, line, cell):
         "Run a cell; where its data cannot be had, say so in one line"
+        from IPython.display import clear_output
         shown,self.shell.showtraceback = self.shell.showtraceback,lambda *args, **kwargs: None
         try: error = self.shell.run_cell(cell, store_history=False).error_in_exec
         finally: self.shell.showtraceback = shown
         if error is None: return
         said = self.explain(error)
         if not said: raise error
+        clear_output()
         print(said)
 
 def load_ipython_extension(

@@ -142,7 +142,8 @@ def test_chapter_runs_anywhere(run, site, installed, tmp_path, dist, name):
     said = outputs(nb)
     assert 'final BN' in said and 'not measured yet' not in said
     needing = [c for c in nb.cells if c.source.startswith('%%with_data')]
-    for c in needing: assert re.match(r'(Not here: .+|Passed over: .+)\n\Z', c.outputs[-1].text), c.outputs
+    texts = [o.text for c in needing for o in c.outputs]
+    assert len(texts)==len(needing) and all(re.fullmatch('(Not here|Passed over): .+\n', t) for t in texts), texts
     assert [f.name for f in copy.parent.iterdir()]==[copy.name]
 
 
@@ -212,3 +213,20 @@ def test_own_rows_come_first(run, installed, outside, tmp_path):
     assert {f.name for f in tmp_path.iterdir()}=={'home', 'results'}
     assert len((tmp_path/'results/demo.csv').read_text().splitlines())==5
     assert int(outside(READ.replace('finding', 'demo')).stdout)==4 and int(outside(READ).stdout)>1000
+
+
+@pytest.mark.slow
+def test_pdf(html, root, tmp_path):
+    "Two pages of the book as a PDF: in their order, with an outline, links between them inside, pictures and formulas"
+    if not any(map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))): pytest.skip('no Chromium here')
+    from pypdf import PdfReader
+    from finalbn_fastai.pdf import book_pdf
+    reader = PdfReader(book_pdf(html, tmp_path/'book.pdf', root, ['nbs/10_demo', 'nbs/references']))
+    text = '\n'.join(p.extract_text() for p in reader.pages)
+    assert 'F1 of 3' in text and text.index('The ingredients') < text.index('2109.09016')
+    assert [o.title for o in reader.outline[::2]][0]=='The finding'
+    assert any(p.images for p in reader.pages)
+    links = [o.get_object()['/A'] for p in reader.pages for o in p.get('/Annots', ())]
+    inside = [a for a in links if a['/S']=='/GoTo']
+    outside = {a['/URI'] for a in links if '/URI' in a}
+    assert len(inside)>3 and outside and not [u for u in outside if '10_demo' in u or not u.startswith('https://')]
