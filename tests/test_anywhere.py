@@ -1,7 +1,9 @@
 "The copies that readers take along: published, installed as written, and run in an empty folder without a network"
 import functools, http.server, os, re, shutil, sysconfig, threading, urllib.request, venv
+from configparser import ConfigParser
 from pathlib import Path
-import nbformat, pytest
+import nbformat, pytest, yaml
+from bs4 import BeautifulSoup
 from helpers import run_python
 
 CHAPTERS = ['10_demo', '11_finding', '19_h6_sigmoid', '20_prevalence']
@@ -117,6 +119,24 @@ def test_copies_are_plain(copies):
 def test_tables_are_published(html, root):
     "The tables of the studies stand beside the pages, and are those of the checkout"
     for f in (root/'results').glob('*.csv'): assert (html/'results'/f.name).read_bytes()==f.read_bytes()
+
+
+def test_buttons(html, root):
+    "A page leads to the repository, to its notebook there, to an issue, and to its copy: here, in Colab and in Binder"
+    config = ConfigParser(delimiters=['='])
+    config.read(root/'settings.ini')
+    git,branch = config['DEFAULT']['git_url'],config['DEFAULT']['branch']
+    owner = git.removeprefix('https://github.com/')
+    soup = BeautifulSoup((html/'nbs/10_demo.html').read_text(encoding='utf-8'), 'html.parser')
+    links = {a['href'] for a in soup.select('.article-header-buttons a[href]')}
+    issue, = (link for link in links if link.startswith(f'{git}/issues/new?title='))
+    assert links=={git, f'{git}/edit/{branch}/nbs/10_demo.ipynb', issue, '../notebooks/10_demo.ipynb',
+                   f'https://colab.research.google.com/github/{owner}/blob/notebooks/10_demo.ipynb',
+                   f'https://mybinder.org/v2/gh/{owner}/notebooks?urlpath=lab/tree/10_demo.ipynb'}
+    assert (root/'nbs/10_demo.ipynb').exists() and (html/'notebooks/10_demo.ipynb').exists()
+    job = yaml.safe_load((root/'.github/workflows/pages.yml').read_text())['jobs']['copies']
+    assert 'git init --quiet --initial-branch notebooks' in job['steps'][-1]['run']
+    assert (html/'notebooks/requirements.txt').read_text().strip() in (html/'notebooks/10_demo.ipynb').read_text()
 
 
 def outputs(nb):
