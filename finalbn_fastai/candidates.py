@@ -120,7 +120,7 @@ def _of_rule(rule, z, y, part, rare, prevalence, named, seed):
     return _Ruled(z, m, at, _out_of_fold(is_rare, held, prevalence, seed))
 
 def score_split(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     scores:dict, # Way to `(N,classes)` scores
     part:np.ndarray, # `(N,)` from `split_images`
     prevalence:float, # Of the rare class, where the scores are for
@@ -146,7 +146,7 @@ def score_split(
 
 # %% ../nbs/08e_candidates.ipynb #45aadc82
 def score_splits(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     splits:list, # `(seed, part, way to scores)`
     prevalences:list, # Of the rare class
 )->pd.DataFrame: # A row a prevalence, split and candidate: the columns of `score_split`, and `prevalence`

@@ -38,11 +38,15 @@ def _digits_of(role):
     "The digits of a role as a tuple: a trial may name one, or several"
     return role if isinstance(role, (tuple,list)) else (role,)
 
-def n_minority(trial:dict)->int:
+def n_minority(
+    trial:dict # Of `DIGITS`
+)->int: # 1 or more
     "How many of the digits of a trial are rare"
     return len(_digits_of(trial['minority']))
 
-def n_digits(trial:dict)->int:
+def n_digits(
+    trial:dict # Of `DIGITS`
+)->int: # 2 or more
     "How many digits a trial tells apart"
     return n_minority(trial)+len(_digits_of(trial['majority']))
 

