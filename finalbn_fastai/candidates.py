@@ -37,7 +37,7 @@ _simplest_first = [
 def _named(way, rule): return way if rule==AS_IT_COMES else f'{way} + {rule}'
 
 CANDIDATES = {_named(*o):o for o in _simplest_first} # Name to way and rule, the simplest first
-PLAIN = 'plain'
+PLAIN = 'plain' # The way that the others are measured against
 
 def has_layer(
     candidate:str # A name of `CANDIDATES`
@@ -190,7 +190,7 @@ def choose_candidate(
 
 # %% ../nbs/08e_candidates.ipynb #c9ed3199
 FEW = 20 # Rare images, below which nothing is claimed
-VERDICTS = 'use','no difference','plain','too few','not told apart'
+VERDICTS = 'use','no difference','plain','too few','not told apart' # What an answer can be
 _layer_words = {'reproduced':'helps', 'equivalent to none':'makes no difference', 'reversed':'hurts',
                 'not reproduced':'brings no gain', 'inconclusive':'cannot be judged from these images'}
 

@@ -125,7 +125,7 @@ def _precision_at(recalls, is_rare, m, prevalence):
     precision,recall,_ = precision_recall_curve(is_rare, m, sample_weight=weight)
     return np.array([precision[recall>=r-1e-9].max() for r in recalls])
 
-RECALLS = np.linspace(.05, 1, 20)
+RECALLS = np.linspace(.05, 1, 20) # Where curves of precision are read
 
 def mean_curves(
     images:OwnImages, # As from `own_images`

@@ -18,7 +18,7 @@ __all__ = ['MARGIN', 'WORDS', 'KINDS', 'judge', 'condition_name', 'Condition', '
            'condition_rows', 'word_p']
 
 # %% ../nbs/08b_judge.ipynb #7bc08e50
-MARGIN = .02
+MARGIN = .02 # Up to which an effect counts as none, in units of the score
 WORDS = 'reproduced','partly','equivalent to none','not reproduced','reversed','inconclusive','not measured'
 KINDS = {'gain':'higher', 'loss':'lower', 'none':'no effect', 'no loss':'not lower', 'no gain':'not higher',
          'at least':'at least as high'}

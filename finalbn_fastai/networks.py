@@ -71,7 +71,7 @@ def cnn_net(
     return nn.Sequential(*layers, nn.Flatten(), *output)
 
 # %% ../nbs/03_networks.ipynb #0c53e96f
-ARCHITECTURES = {}
+ARCHITECTURES = {} # Name to function, of networks that neither timm nor torchvision has so
 
 def architecture(
     f:Callable # `f(pretrained=...)` makes the network; its name is the architecture's
@@ -212,7 +212,7 @@ def keras_init(
         if m.bias is not None: nn.init.zeros_(m.bias)
     return net
 
-INITS = {'pytorch':noop, 'fastai':fastai_init, 'keras':keras_init}
+INITS = {'pytorch':noop, 'fastai':fastai_init, 'keras':keras_init} # Whose weights to start from
 
 # %% ../nbs/03_networks.ipynb #f26a1926
 class AsPhoto(nn.Module):

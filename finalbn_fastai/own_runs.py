@@ -361,7 +361,7 @@ def own_features(
     return _features_once(images.files, arch, size, pretrained, str(device or 'cpu'), tick)
 
 # %% ../nbs/07d_own_runs.ipynb #62423d9c
-LOGISTIC = 'logistic regression'
+LOGISTIC = 'logistic regression' # The way without a network
 WAYS = {'plain': dict(final_bn=False, loss='CCE'),
         'weighted loss': dict(final_bn=False, loss='weighted CCE'),
         'final BN': dict(final_bn=True, loss='CCE'),

@@ -314,7 +314,8 @@ def _method_of(raw):
 def _methods(cls):
     "The methods and properties of a class that have words of their own"
     found = {k:_method_of(v) for k,v in vars(cls).items() if k[0]!='_'}
-    return {k:v for k,v in found.items() if v and v[2].__doc__}
+    def is_own(f): return f.__doc__ and f.__qualname__.startswith(f'{cls.__name__}.')
+    return {k:v for k,v in found.items() if v and is_own(v[2])}
 
 def _first_words(o):
     "The docstring of a name, if it has one of its own"
