@@ -62,6 +62,7 @@ export: $(READY) readme ## after editing a notebook: export the library and its 
 	nbdev_export
 	@python -c 'from finalbn_fastai.book import write_stub; write_stub()'
 	@python -c 'from finalbn_fastai.settings import write_studies; write_studies()'
+	@python -c 'from finalbn_fastai.reference import write_pages; write_pages()'
 	nbdev_clean
 
 readme: $(READY)

@@ -286,7 +286,7 @@ _OF_224 = [(_HEADS,224,arch) for arch in ('efficientnet_lite0','alexnet','vgg16'
 _PARTS = *_OF_224,(_HEADS_AND_IMAGES,64,'efficientnet_lite0')
 
 # %% ../nbs/08c_claims.ipynb #9f708dd5
-CLAIMS = []
+CLAIMS = [] # All of them, as the cells below add them
 
 def _claim(*args):
     "Add a claim to the list: the fields of `Claim`"

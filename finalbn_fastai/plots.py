@@ -11,7 +11,7 @@ __all__ = ['WITHOUT', 'WITH', 'effects', 'forest', 'f1_curves', 'curves', 'preva
            'both_logits', 'disagreements']
 
 # %% ../nbs/08a_plots.ipynb #828502ac
-WITHOUT,WITH = 'C1','C0'
+WITHOUT,WITH = 'C1','C0' # Colours of the two networks, in all figures
 
 def _bare(ax):
     ax.spines[['top','right']].set_visible(False)

@@ -24,26 +24,35 @@ __all__ = ['MAX_RUNS', 'as_list', 'whole', 'between', 'or_none', 'nearest', 'unk
            'listed_studies', 'known_study', 'write_studies', 'check_reading', 'results_folder']
 
 # %% ../nbs/00b_settings.ipynb #6c14848e
-def as_list(v):
+def as_list(
+    v # Anything
+)->list: # `v` itself if it is one
     "A list as it is, anything else as the only element of one"
     return v if isinstance(v, list) else [v]
 
 # %% ../nbs/00b_settings.ipynb #03d9b685
-def whole(least:int)->Callable:
+def whole(
+    least:int # The least that passes
+)->Callable: # Of a value; raises a `ValueError` for another
     "A check for a setting: whole numbers from `least`"
     def check(v):
         if isinstance(v, bool) or not isinstance(v, int) or v<least:
             raise ValueError(f"{v!r}: a whole number from {least} is needed")
     return check
 
-def between(low:float, high:float)->Callable:
+def between(
+    low:float, # Too low by itself
+    high:float, # The highest that passes
+)->Callable: # Of a value; raises a `ValueError` for another
     "A check for a setting: finite numbers above `low` and up to `high`"
     def check(v):
         if isinstance(v, bool) or not isinstance(v, (int,float)) or not low<v<=high or not isfinite(v):
             raise ValueError(f"{v!r}: a number above {low:g} and up to {high:g} is needed")
     return check
 
-def or_none(check:Callable)->Callable:
+def or_none(
+    check:Callable # Of a value, such as `whole(1)`
+)->Callable: # Of a value or `None`
     "The same check, and `None` passes"
     return lambda v: None if v is None else check(v)
 
@@ -70,7 +79,9 @@ def unknown(
 # %% ../nbs/00b_settings.ipynb #0b0668b8
 MAX_RUNS = 100_000 # Of a study; eight times as many as the largest of the book has
 
-def combine(grid:dict):
+def combine(
+    grid:dict # Setting to a list of values
+): # Generator of `dict`s, a value a setting
     "All combinations of a part of a grid, as `dict`s"
     return (dict(zip(grid, vs)) for vs in product(*grid.values()))
 

@@ -237,8 +237,8 @@ def mean_sd(
 
 def with_interval(
     difference:float, # Of two means
-    lo:float=float('nan'), # Its interval; NaN: the difference alone
-    hi:float=float('nan'),
+    lo:float=float('nan'), # Lower end of its interval; NaN: the difference alone
+    hi:float=float('nan'), # Upper end; NaN with `lo`
     digits:int=2, # After the point
 )->str: # Such as '+0.25 [+0.20, +0.30]'; '–' for NaN
     "A difference with its interval"
