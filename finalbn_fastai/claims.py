@@ -645,13 +645,14 @@ _COVER = {'Ten diseased leaves among a thousand':['11_finding','12_configuration
 _COVER |= {title:[page] for page,title in PAGES.items() if page not in _COVER['Ten diseased leaves among a thousand']}
 
 def _strip_line(title, pages):
-    "One line of the cover's strip: how many conditions have which word, then of what; its claims unfold"
+    "One line of the cover's strip: how many conditions are reproduced, then of what; its claims unfold"
     found = list(chain.from_iterable(map(claims_of, pages)))
     counts = Counter(word for *_,word in judged(found))
     words = ', '.join(f'{word} {counts[word]}' for word in WORDS if counts[word])
     links = ', '.join(f'[{PAGES[page]}]({page}.ipynb)' for page in pages)
     tables = [show(claims_table(page, link=True)).data for page in pages]
-    return folded(f'<b>{words}</b> · {title}', '\n\n'.join([f'Chapter: {links}', *tables]))
+    verdict = f'<b>{WORDS[0]} {counts[WORDS[0]]} of {counts.total()}</b>'
+    return folded(f'{verdict}: {title}', '\n\n'.join([f'Conditions: {words}. Read on: {links}.', *tables]))
 
 def cover_verdicts(): # An IPython `Markdown`
     "The verdicts of all chapters: a line each, the verdict first, and folded behind it every claim"

@@ -9,11 +9,19 @@ from html import escape
 from typing import NamedTuple
 import numpy as np
 from matplotlib.colors import to_hex
+from torch.nn.functional import cross_entropy
+from fastcore.basics import noop
+from fastai.callback.schedule import Learner
+from fastai.torch_core import set_seed
+from .digit_runs import DIGITS_ALONE, digit_net, trial_dls
 from .plots import WITH, WITHOUT
 from .steps import Stepped
+from .thresholds import margin
+from .training import fit_learner
+from .workers import one_thread
 
 # %% auto #0
-__all__ = ['f1_at_odds', 'Pictured', 'threshold_figure']
+__all__ = ['f1_at_odds', 'Pictured', 'threshold_figure', 'demo_margins']
 
 # %% ../nbs/08g_threshold.ipynb #ae7c9ac0
 def f1_at_odds(
@@ -72,7 +80,7 @@ _NET = """<g transform="translate(0 {y})"><rect class="fbn-side" x="{x:g}" y="34
  fill="currentColor" opacity=".1"/><path d="{circles}" fill="none" stroke="currentColor" stroke-width=".8"/>
 <path d="{squares}" fill="{color}" stroke="currentColor" stroke-width=".5"/>
 <path class="fbn-line" d="M{x:g} 34v94" stroke="currentColor" stroke-width="2"/>
-<text x="6" y="12" font-weight="600"><tspan fill="{color}">■</tspan> {name}</text>
+<text x="6" y="11" font-weight="600"><tspan fill="{color}">■</tspan> {name}</text>
 <text x="6" y="28" class="fbn-said">{said}</text></g>"""
 
 def _drawn(net, y, at, names):
@@ -81,9 +89,9 @@ def _drawn(net, y, at, names):
     return _NET.format(y=y, x=x, right=_LEFT+_WIDTH-x, circles=_circles(net.common), squares=_squares(net.rare),
                        color=net.color, name=net.name.capitalize(), said=escape(net.said(at, names)))
 
-_SVG = """<svg {attributes} viewBox="0 0 420 312" font-size="13" fill="currentColor">
-{nets}<text x="6" y="290">○ {common}, ■ {rare}</text><text x="210" y="290" text-anchor="middle">threshold</text>
-<text x="6" y="307">← called {common}</text><text x="414" y="307" text-anchor="end">called {rare} →</text></svg>"""
+_SVG = """<svg {attributes} viewBox="0 0 420 320" font-size="15" fill="currentColor">
+{nets}<text x="6" y="291">○ {common}, ■ {rare}</text><text x="210" y="291" text-anchor="middle">threshold</text>
+<text x="6" y="311">← called {common}</text><text x="414" y="311" text-anchor="end">called {rare} →</text></svg>"""
 
 def _svg(nets, names, attributes, at=_HALF):
     "Both networks, one above the other"
@@ -91,18 +99,18 @@ def _svg(nets, names, attributes, at=_HALF):
     common,rare = map(escape, names)
     return _SVG.format(attributes=attributes, nets=drawn, common=common, rare=rare)
 
-_ALONE = ('xmlns="http://www.w3.org/2000/svg" width="630" height="468" font-family="system-ui,sans-serif" '
+_ALONE = ('xmlns="http://www.w3.org/2000/svg" width="560" height="427" font-family="system-ui,sans-serif" '
           'color="#222" style="background:#fff"')
 
 # %% ../nbs/08g_threshold.ipynb #c34358de
 _CSS = """
-.fbn-cut{margin:0;max-width:36rem;line-height:1.35;font-variant-numeric:tabular-nums;
+.fbn-cut{margin:0;max-width:32rem;line-height:1.35;font-variant-numeric:tabular-nums;
   color:var(--pst-color-text-base,var(--jp-content-font-color1,inherit))}
 html[data-theme] .bd-content div.cell_output .text_html:has(.fbn-cut){background:none!important;padding:0!important}
 .fbn-cut [hidden]{display:none!important}
 .fbn-cut svg{display:block;width:100%;height:auto;touch-action:pan-y}
 .fbn-cut[data-ready] svg{cursor:ew-resize}
-.fbn-cut label{display:block;font-weight:600}
+.fbn-cut label{display:block;margin-top:.3rem;font-weight:600}
 .fbn-cut input{width:100%;min-height:2.2rem;margin:0;accent-color:#1f77b4}
 .fbn-cut input:focus-visible{outline:3px solid #1f77b4;outline-offset:2px}
 .fbn-cut table{width:100%;border-collapse:collapse;margin:.2rem 0;font-size:.95em}
@@ -156,7 +164,7 @@ document.querySelectorAll('.fbn-cut:not([data-ready])').forEach(root => {
 """
 
 _FIGURE = """<figure class="fbn-cut"><style>{css}</style>{svg}
-<div class="fbn-hold" hidden><label>Drag the threshold: a probability of <output>0.50</output>
+<div class="fbn-hold" hidden><label>Drag the threshold: <output>0.50</output>
 <input type="range" min="0" max="4000" step="20" value="2000" aria-label="Threshold of both networks"></label></div>
 {table}<script type="application/json">{data}</script><script>{js}</script></figure>"""
 
@@ -165,8 +173,7 @@ def _scores(net, odds): return [f'{f1_at_odds(*net.rates(_HALF), o):.2f}' for o 
 
 def _table(nets, names, odds):
     "F1 of each network in each mixture"
-    heads = ['half and half', f'{odds[1]} {names[0]} to 1']
-    top = ''.join(f'<th scope="col">{escape(o)}</th>' for o in heads)
+    top = ''.join(f'<th scope="col">at {o}:1</th>' for o in odds)
     def row(net):
         cells = ''.join(f'<td>{o}</td>' for o in _scores(net, odds))
         return f'<tr><th scope="row">{net.name.capitalize()}</th>{cells}</tr>'
@@ -192,13 +199,14 @@ class Pictured(Stepped):
         html:str, # The figure
         alt:str, # What it shows
         svg:str, # The picture
-        path:str, # Where the picture is kept, from the notebook on
+        path:str|None=None, # Where the picture is kept for the README, from the notebook on; nowhere if `None`
     ):
         super().__init__(html, alt)
         self.svg,self.path = svg,path
     def _repr_mimebundle_(self, include=None, exclude=None):
-        picture = f'![{self.alt}]({self.path})'
-        return {'text/html':self.data, 'image/svg+xml':self.svg, 'text/markdown':picture, 'text/plain':self.alt}
+        found = {'text/html':self.data, 'text/plain':self.alt}
+        if not self.path: return found
+        return {**found, 'image/svg+xml':self.svg, 'text/markdown':f'![{self.alt}]({self.path})'}
 
 def threshold_figure(
     without:np.ndarray, # `(n,)` margins of the images without the final BN, logits, above 0 for the minority
@@ -206,7 +214,7 @@ def threshold_figure(
     rare:np.ndarray, # `(n,)` bool: which images are of the minority
     names:tuple=('eights','threes'), # Of the majority and the minority, in the plural
     odds:float=99, # Images of the majority for each of the minority, in the second column
-    path:str='../_static/cover.svg', # Where the picture is kept that stands for the figure, from the notebook on
+    path:str|None=None, # As for `Pictured`
 )->Pictured: # To be displayed; it needs no kernel, and is a still where scripts are off
     "The scores of two networks and one threshold for both, to drag; with counts and F1"
     without,with_bn,rare = np.asarray(without),np.asarray(with_bn),np.asarray(rare, bool)
@@ -220,3 +228,19 @@ def threshold_figure(
     html = _FIGURE.format(css=_CSS, svg=svg, table=_table(nets, names, (1,odds)), js=_JS,
                           data=_data(nets, names, (1,odds), reach))
     return Pictured(html, alt, _svg(nets, names, _ALONE), path)
+
+# %% ../nbs/08g_threshold.ipynb #ca4a5153
+def demo_margins(
+    final_bn:bool, # With the layer?
+    seed:int=0, # Of the draw, the weights and the batches
+    **settings # Of `DIGITS_ALONE`; usual, but for the embedded digits
+)->tuple: # `(200,)` margins, logits, above 0 for the minority; `(200,)` bool: which images are of the minority
+    "What one network of the study `demo` says of its test images"
+    t = DIGITS_ALONE.trial(seed, **{'source':'embedded', 'final_bn':final_bn, **settings})
+    dls = trial_dls(t)
+    set_seed(seed)
+    learn = Learner(dls, digit_net(t), loss_func=cross_entropy)
+    with one_thread():
+        fit_learner(learn, t['epochs'], t['lr'])
+        with learn.no_bar(), learn.removed_cbs(learn.recorder): z,y = learn.get_preds(act=noop, reorder=False)
+    return margin(z).numpy(),y.numpy()==1
