@@ -111,9 +111,9 @@ html[data-theme] .bd-content div.cell_output .text_html:has(.fbn-cut){background
 .fbn-cut svg{display:block;width:100%;height:auto;touch-action:pan-y}
 .fbn-cut[data-ready] svg{cursor:ew-resize}
 .fbn-cut label{display:block;margin-top:.3rem;font-weight:600}
-.fbn-cut input{width:100%;min-height:2.2rem;margin:0;accent-color:#1f77b4}
-.fbn-cut input:focus-visible{outline:3px solid #1f77b4;outline-offset:2px}
-.fbn-cut table{width:100%;border-collapse:collapse;margin:.2rem 0;font-size:.95em}
+.fbn-cut input{display:block;width:100%;height:1.8rem;margin:.2rem 0;accent-color:#1f77b4}
+.fbn-cut input:focus-visible{outline:3px solid #1f77b4}
+.fbn-cut table{width:100%;border-collapse:collapse;margin:0;font-size:.95em}
 .fbn-cut th,.fbn-cut td{padding:.1rem .3rem;text-align:right;border-bottom:1px solid var(--pst-color-border,#8886)}
 .fbn-cut th{font-weight:400}.fbn-cut [scope=row]{text-align:left}.fbn-cut td{font-weight:600}
 @media print{.fbn-cut .fbn-hold{display:none!important}}
@@ -165,7 +165,7 @@ document.querySelectorAll('.fbn-cut:not([data-ready])').forEach(root => {
 
 _FIGURE = """<figure class="fbn-cut"><style>{css}</style>{svg}
 <div class="fbn-hold" hidden><label>Drag the threshold: <output>0.50</output>
-<input type="range" min="0" max="4000" step="20" value="2000" aria-label="Threshold of both networks"></label></div>
+<input type="range" min="0" max="4000" step="40" value="2000" aria-label="Threshold of both networks"></label></div>
 {table}<script type="application/json">{data}</script><script>{js}</script></figure>"""
 
 # %% ../nbs/08g_threshold.ipynb #8d9c2ed7
