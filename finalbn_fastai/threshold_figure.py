@@ -81,7 +81,7 @@ _NET = """<g transform="translate(0 {y})"><rect class="fbn-side" x="{x:g}" y="34
 <path d="{squares}" fill="{color}" stroke="currentColor" stroke-width=".5"/>
 <path class="fbn-line" d="M{x:g} 34v94" stroke="currentColor" stroke-width="2"/>
 <text x="6" y="11" font-weight="600"><tspan fill="{color}">■</tspan> {name}</text>
-<text x="6" y="28" class="fbn-said">{said}</text></g>"""
+<text x="6" y="28" class="fbn-said" font-size="14">{said}</text></g>"""
 
 def _drawn(net, y, at, names):
     "One network: marks, the threshold, and what lies to the right of it shaded"
