@@ -81,8 +81,7 @@ def _arrays(reader, pages):
     for name,to in reader.named_destinations.items():
         page = pages[reader.get_destination_page_number(to)]
         top = to.get('/Top', NullObject())
-        place = page.indirect_reference,NameObject('/XYZ'),NullObject(),top,NullObject()
-        yield name.lstrip('/'),ArrayObject(place)
+        yield name.lstrip('/'),ArrayObject([page.indirect_reference, NameObject('/XYZ'), NullObject(), top, NullObject()])
 
 def _whole_page(page):
     from pypdf.generic import ArrayObject, NameObject
