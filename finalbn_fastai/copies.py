@@ -28,11 +28,11 @@ def _text_cells(file):
     nb = nbformat.read(file, as_version=4)
     return [c.source for c in nb.cells if c.cell_type=='markdown']
 
-def _places_of(file, url):
+def _places_of(file, name, url):
     "The places of one page"
     text = '\n\n'.join(_text_cells(file))
     title = re.search('^# (.+)', text, re.M)
-    yield file.stem,Place(title[1] if title else file.stem, url)
+    yield name,Place(title[1] if title else name, url)
     labelled = re.findall(r'^\(([\w-]+)\)=\n+#+ (.+)', text, re.M)
     for label,heading in labelled: yield label,Place(heading, f'{url}#{label}')
 
@@ -55,9 +55,12 @@ def places(
     source # The checkout
 )->dict: # A page's name, or a label, to `Place`
     "Where a link in a notebook of this book can lead"
-    pages = [f for f in sorted((Path(source)/'nbs').iterdir()) if f.suffix in ('.ipynb','.md')]
+    folder = Path(source)/'nbs'
+    pages = [*folder.glob('*.ipynb'), *folder.glob('*.md'), *folder.glob('*/*.md')]
     found = {}
-    for f in pages: found.update(_places_of(f, f'{book_url(source)}/nbs/{f.stem}.html'))
+    for f in sorted(pages):
+        name = f.relative_to(folder).with_suffix('').as_posix()
+        found.update(_places_of(f, name, f'{book_url(source)}/nbs/{name}.html'))
     return found
 
 # %% ../nbs/40a_copies.ipynb #b2931199
