@@ -151,14 +151,25 @@ def _finish_tables(document):
     for entry in document.findall(nodes.entry):
         if is_numeric(entry.astext()): entry['classes'].append('number')
 
+_mended = {r'<th class="head[^"]*"><p></p></th>':'<td></td>', 'role="doc-biblioentry"':'role="listitem"'}
+
+def _mend_html(body):
+    "A page as screen readers understand it: the heading of nothing is no heading, and lists have entries"
+    for said,meant in _mended.items(): body = re.sub(said, meant, body)
+    return body
+
+def _mend_page(app, pagename, templatename, context, doctree):
+    if 'body' in context: context['body'] = _mend_html(context['body'])
+
 def setup(app):
-    "What Sphinx needs for this book: the style of the bibliography, captions of tables"
+    "What Sphinx needs for this book: the style of the bibliography, captions of tables, pages for screen readers"
     from sphinx.transforms import SphinxTransform
     class FinishTables(SphinxTransform):
         default_priority = 400
         def apply(self, **kwargs): _finish_tables(self.document)
     _register_bibliography()
     app.add_transform(FinishTables)
+    app.connect('html-page-context', _mend_page)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
 
 # %% ../nbs/40_book.ipynb #c3f5130f
