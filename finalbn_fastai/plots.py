@@ -117,10 +117,11 @@ def _effect(ax, y, o):
 def _diamond(ax, x, y, color, **kwargs): ax.plot(x, y, 'D', mfc='none', color=color, ms=5, **kwargs)
 
 def _reaching(xlim, table):
-    "Limits that no value of a table lies outside of, with room for half a point"
-    columns = ['without','with_bn','paper_without','paper_with']
-    values = table[[c for c in columns if c in table]].to_numpy(float)
-    lo,hi = np.nanmin([xlim[0], *values.flat]),np.nanmax([xlim[1], *values.flat])
+    "Limits that no value of a table lies outside of, nor a standard deviation, with room for half a point"
+    means,sds = (table[[f'without{end}', f'with_bn{end}']].to_numpy(float) for end in ('', '_sd'))
+    paper = table.reindex(columns=['paper_without','paper_with']).to_numpy(float)
+    values = [*xlim, *(means-np.nan_to_num(sds)).flat, *(means+np.nan_to_num(sds)).flat, *paper.flat]
+    lo,hi = np.nanmin(values),np.nanmax(values)
     return lo-.02*(hi-lo),hi+.02*(hi-lo)
 
 def effects(
