@@ -196,10 +196,15 @@ def _turn_buttons(app, pagename, templatename, context, doctree):
 
 _mended = {r'<th class="head[^"]*"><p></p></th>':'<td></td>', 'role="doc-biblioentry"':'role="listitem"'}
 
+def _parameters(found):
+    "A signature's parameters, a line each: Sphinx makes them a list that explains no word"
+    lines = found[1].replace('<dd>', '<span class="sig-line">').replace('</dd>', '</span>')
+    return f'<span class="sig-params">{lines}</span>'
+
 def _mend_html(body):
     "A page as screen readers understand it: the heading of nothing is no heading, and lists have entries"
     for said,meant in _mended.items(): body = re.sub(said, meant, body)
-    return body
+    return re.sub(r'<dl>\n((?:<dd>.*</dd>\n)+)</dl>', _parameters, body)
 
 def _mend_page(app, pagename, templatename, context, doctree):
     if 'body' in context: context['body'] = _mend_html(context['body'])
