@@ -29,4 +29,9 @@ addEventListener('DOMContentLoaded', () => {
       button.addEventListener('click', () => sort(table, heading, i))
     })
   }
+
+  // What unfolds a part of the contents has a picture only
+  for (const summary of document.querySelectorAll('.bd-sidenav summary')) {
+    summary.setAttribute('aria-label', `Pages of ${summary.closest('li').querySelector('a').textContent.trim()}`)
+  }
 })

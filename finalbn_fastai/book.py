@@ -195,10 +195,26 @@ def _turn_buttons(app, pagename, templatename, context, doctree):
     for group in context['header_buttons']:
         for button in group.get('buttons', ()): _turn(button, pagename, copy, branch)
 
+_mended = {r'<th class="head[^"]*"><p></p></th>':'<td></td>', 'role="doc-biblioentry"':'role="listitem"'}
+
+def _parameters(found):
+    "A signature's parameters, a line each: Sphinx makes them a list that explains no word"
+    lines = found[1].replace('<dd>', '<span class="sig-line">').replace('</dd>', '</span>')
+    return f'<span class="sig-params">{lines}</span>'
+
+def _mend_html(body):
+    "A page as screen readers understand it: the heading of nothing is no heading, and lists have entries"
+    for said,meant in _mended.items(): body = re.sub(said, meant, body)
+    return re.sub(r'<dl>\n((?:<dd>.*</dd>\n)+)</dl>', _parameters, body)
+
+def _mend_page(app, pagename, templatename, context, doctree):
+    if 'body' in context: context['body'] = _mend_html(context['body'])
+
 def setup(app):
     "Sphinx's way in: the style of the bibliography, captions of tables, and what is published beside the pages"
     _register_bibliography()
     _register_captions(app)
+    app.connect('html-page-context', _mend_page)
     app.connect('html-page-context', _turn_buttons, priority=900)
     app.connect('build-finished', _publish)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
