@@ -52,7 +52,8 @@ def _apply_directives(cell, reader=False):
     found,cell.source = _split_directives(cell.source)
     tags = [_tags[d] for d in found if d in _tags]
     if 'default_exp' in found or not cell.source.strip(): tags = ['remove-cell']
-    if not tags and (reader and 'export' in found or _is_long(cell.source)): tags = ['hide-input']
+    unseen = {'remove-cell','remove-input','hide-input'} & set(tags)
+    if not unseen and (reader and 'export' in found or _is_long(cell.source)): tags.append('hide-input')
     cell.metadata['tags'] = cell.metadata.get('tags', []) + tags
     cell.metadata['mystnb'] = _shown(found, cell)
     if 'hide-input' in tags: cell.metadata['mystnb']['code_prompt_show'] = _prompt(cell.source)
