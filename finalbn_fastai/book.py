@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect, re
 from collections import Counter
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from textwrap import fill
 
@@ -170,6 +171,14 @@ def _output_md(out):
     text = data.get('text/plain') or out.get('text')
     return f"```\n{text.rstrip()}\n```" if text else ''
 
+def _keep_pictures(cells, folder):
+    "Write the pictures that the README shows for figures to where their Markdown says they are"
+    outputs = chain.from_iterable(cell.get('outputs', []) for cell in cells)
+    for data in (o.get('data', {}) for o in outputs):
+        if not {'image/svg+xml','text/markdown'}<=data.keys(): continue
+        file = folder/re.search(r'\]\(([^)]+)\)', data['text/markdown'])[1]
+        file.write_text(data['image/svg+xml'], encoding='utf-8')
+
 # %% ../nbs/40_book.ipynb #04e2e702
 def _cell_md(cell):
     "One cell as Markdown"
@@ -184,13 +193,14 @@ def readme(
     nb:str='nbs/index.ipynb', # The cover of the book
     dest:str='README.md', # The file to write
 )->str: # What was written
-    "Write the README from the cover: the same words, links to pages turned into links to notebooks"
+    "Write the README from the cover, and its pictures: the same words, links to pages as links to notebooks"
     nb = Path(nb)
     cells = read_notebook(nb.read_text(encoding='utf-8'), pages=False).cells
     text = '\n\n'.join(filter(None, map(_cell_md, cells))) + '\n'
-    text = re.sub(r'\]\((?!https?:)([\w./-]+\.ipynb)', rf']({nb.parent.name}/\1', text)
+    text = re.sub(r'\]\((?!https?:)([\w./-]+\.ipynb)', rf']({nb.parent.name}/\1', text).replace('](../', '](')
     text = f"<!-- Made from {nb.as_posix()} by `make readme`: edit there. -->\n\n{text}"
     Path(dest).write_text(text, encoding='utf-8')
+    _keep_pictures(cells, nb.parent)
     return text
 
 # %% ../nbs/40_book.ipynb #d604a782

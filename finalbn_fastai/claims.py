@@ -641,11 +641,23 @@ def overview()->pd.DataFrame: # A row a page: page (a link), claims, and how man
         return {'':f'[{PAGES[page]}]({page}.ipynb)', 'claims':str(len(claims)), 'conditions':words}
     return pd.DataFrame(map(line, PAGES))
 
+_COVER = {'Ten diseased leaves among a thousand':['11_finding','12_configurations']}
+_COVER |= {title:[page] for page,title in PAGES.items() if page not in _COVER['Ten diseased leaves among a thousand']}
+
+def _strip_line(title, pages):
+    "One line of the cover's strip: how many conditions are reproduced, then of what; its claims unfold"
+    found = list(chain.from_iterable(map(claims_of, pages)))
+    counts = Counter(word for *_,word in judged(found))
+    words = ', '.join(f'{word} {counts[word]}' for word in WORDS if counts[word])
+    links = ', '.join(f'[{PAGES[page]}]({page}.ipynb)' for page in pages)
+    tables = [show(claims_table(page, link=True)).data for page in pages]
+    verdict = f'<b>{WORDS[0]} {counts[WORDS[0]]} of {counts.total()}</b>'
+    return folded(f'{verdict}: {title}', '\n\n'.join([f'Conditions: {words}. Read on: {links}.', *tables]))
+
 def cover_verdicts(): # An IPython `Markdown`
-    "The verdicts of all chapters: the overview, and folded below it every claim, chapter by chapter"
+    "The verdicts of all chapters: a line each, the verdict first, and folded behind it every claim"
     from IPython.display import Markdown
-    every = [folded(title, show(claims_table(page, link=True)).data) for page,title in PAGES.items()]
-    return Markdown('\n\n'.join([show(overview()).data, *every]))
+    return Markdown('\n\n'.join(starmap(_strip_line, _COVER.items())))
 
 # %% ../nbs/08c_claims.ipynb #00511549
 def check_claims():

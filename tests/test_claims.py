@@ -46,8 +46,8 @@ def test_every_verdict_is_on_the_cover_and_the_other_way_round(claims):
     "Sentence and verdict of each line of a chapter stand on the cover, and each of the cover's in its chapter"
     def lines(text): return [l for l in text.splitlines() if l.startswith('|') and '**' in l]
     def key(line):
-        first,*_,last = [c.strip() for c in line.strip('|').split('|')]
-        return re.sub(r'\]\([\w.]+\)', '', first).lstrip('['),last
+        verdict,sentence,*_ = [c.strip() for c in line.strip('|').split('|')]
+        return re.sub(r'\]\([\w.]+\)', '', sentence).lstrip('['),verdict
     cover = {key(l) for l in lines(printed('index', 'cover_verdicts()'))}
     chapters = set()
     for page in claims.PAGES:

@@ -66,10 +66,12 @@ def test_clean(run, root, notebooks, copy):
 
 
 def test_readme(run, root, copy):
-    "The README is made from the cover"
+    "The README and its picture are made from the cover"
+    (copy/'_static/cover.svg').unlink()
     done = run('python', '-c', 'from finalbn_fastai.book import readme\nreadme()', cwd=copy)
     assert done.returncode==0, done.stderr
-    assert same(root/'README.md', copy/'README.md'), 'run `make readme` and commit'
+    for name in ('README.md', '_static/cover.svg'):
+        assert same(root/name, copy/name), 'run `make readme` and commit'
 
 
 def test_outputs(root, notebooks):
