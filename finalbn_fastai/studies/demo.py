@@ -4,9 +4,10 @@
 
 # %% ../../nbs/10_demo.ipynb #059c8122
 from __future__ import annotations
-import matplotlib.pyplot as plt, pandas as pd
+from textwrap import fill
+import pandas as pd
 from ..digit_runs import DIGITS_ALONE
-from ..plots import WITH, WITHOUT
+from ..plots import WITH, WITHOUT, figure
 from ..study import Study
 from ..tables import paper_scores, summary, with_interval
 
@@ -45,7 +46,7 @@ def _panel(ax, rows, score, o):
     if pd.notna(o.get('paper_with')):
         paper = o.paper_without,o.paper_with
         ax.plot([0,1], paper, 'D', color='k', mfc='none', ms=8, zorder=4, label='reported')
-    ax.set_title(o.score, fontsize=9.5)
+    ax.set_title(fill(o.score, 42//ax.get_gridspec().ncols), fontsize=10)
     ax.set(xlim=(-.35,1.35), ylim=(-.02,1.02), xticks=[0,1], xticklabels=['without','with'])
     ax.set_xlabel(with_interval(o.difference, o.lo, o.hi).replace(' [', '\n['), fontsize=9)
     ax.grid(axis='y', alpha=.3)
@@ -57,7 +58,7 @@ def seed_lines(
     table:pd.DataFrame, # As from `demo_scores` or `summary`, one row a panel; `score` is its title
 ):
     "Without and with the final BN: a line a seed, the means as points, reported values as diamonds"
-    fig,axs = plt.subplots(1, len(scores), figsize=(1.55*len(scores), 3.2), dpi=130, sharey=True, layout='constrained')
+    fig,axs = figure(3.4, len(scores), sharey=True)
     for ax,score,(_,o) in zip(axs, scores, table.iterrows()): _panel(ax, rows, score, o)
     axs[0].set_ylabel('balanced test set')
     fig.legend(*axs[0].get_legend_handles_labels(), loc='outside upper center', ncols=2, frameon=False, fontsize=9)
