@@ -268,7 +268,7 @@ html[data-theme] .bd-content div.cell_output .text_html:has(.fbn-steps){backgrou
 .fbn-bar .fbn-play{min-width:4.6rem}
 .fbn-bar input{flex:1 1 9rem;min-width:7rem;min-height:2.2rem;accent-color:#1f77b4}
 .fbn-bar :focus-visible{outline:3px solid #1f77b4;outline-offset:2px}
-.fbn-axis{position:relative;height:1.4em;font-size:.85em;margin:0 .6rem}
+.fbn-axis{position:relative;height:1.4em;font-size:.85em;margin:0 .6rem 0 1.35rem}
 .fbn-axis span{position:absolute;transform:translateX(-50%)}
 .fbn-sides{display:flex;justify-content:space-between;font-size:.85em}
 .fbn-plot{margin:.1rem .6rem .5rem}

@@ -74,15 +74,27 @@ def site(html):
     server.shutdown()
 
 
+NO_BROWSER = ('no browser here: `apt-get install chromium` or `.venv/bin/playwright install chromium`, '
+              'or name your Chromium: CHROMIUM=/path/to/chrome make test')
+
+
+def chromium(playwright):
+    "Chromium's program: the one of `CHROMIUM`, the system's, or Playwright's own; `None` where there is none"
+    named = os.environ.get('CHROMIUM')
+    if named and not shutil.which(named): pytest.fail(f'CHROMIUM={named} is no program: name your Chromium there')
+    installed = map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))
+    own = shutil.which(playwright.chromium.executable_path)
+    return named or next(filter(None, installed), own)
+
+
 @pytest.fixture(scope='session')
 def browser():
-    "Headless Chromium: the one of `CHROMIUM`, or the system's"
-    installed = map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))
-    exe = os.environ.get('CHROMIUM') or next(filter(None, installed), None)
-    if not exe: pytest.skip('no Chromium here: `apt-get install chromium`, or name yours in CHROMIUM')
+    "Headless Chromium"
     from playwright.sync_api import sync_playwright
     quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync']
     with sync_playwright() as p:
+        exe = chromium(p)
+        if not exe: pytest.skip(NO_BROWSER)
         browser = p.chromium.launch(executable_path=exe, args=['--no-sandbox', '--disable-gpu', *quiet])
         yield browser
         browser.close()

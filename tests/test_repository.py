@@ -1,5 +1,5 @@
 "What holds the repository together: exported, clean, in step, nothing that does not belong"
-import json, logging, re, shutil
+import json, logging, os, re, shutil
 from configparser import ConfigParser
 from pathlib import Path
 import nbformat, pandas as pd, pytest, yaml
@@ -221,3 +221,11 @@ def test_actions_are_pinned(root):
         assert yaml.safe_load(text)['permissions']=={}, path
         used = re.findall(r'uses: (.*)', text)
         assert used and all(re.fullmatch(r'[\w/-]+@[0-9a-f]{40}  # v[\d.]+', action) for action in used), used
+
+
+def test_says_how_to_get_a_browser(run, root, tmp_path):
+    "On a machine without one, the summary of the tests names the command that installs it"
+    env = {k:v for k,v in os.environ.items() if k!='CHROMIUM'} | {'PATH': '', 'PLAYWRIGHT_BROWSERS_PATH': str(tmp_path)}
+    done = run('pytest', '-q', '-p', 'no:cacheprovider', 'tests/test_axe.py', cwd=root, env=env)
+    assert done.returncode==0, done.stdout
+    assert 'apt-get install chromium' in done.stdout and 'playwright install chromium' in done.stdout
