@@ -10,12 +10,14 @@ from html import escape
 from io import BytesIO
 from zlib import compress
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
+from matplotlib.colors import to_hex
 from torch.nn.functional import cross_entropy
 from fastcore.basics import noop
 from fastai.callback.schedule import Learner
 from fastai.torch_core import set_seed
 from .digit_runs import DIGITS_ALONE, digit_net, trial_dls
 from .digits import mnist
+from .plots import MAJORITY, MINORITY, WITH, WITHOUT
 from .steps import Stepped
 from .workers import one_thread
 from .training import fit_learner
@@ -69,6 +71,7 @@ html[data-theme] .bd-content div.cell_output .text_html:has(.fbn-lab){background
 .fbn-lab :focus-visible{outline:3px solid #1f77b4;outline-offset:2px}
 .fbn-lab progress{width:100%;accent-color:#1f77b4}
 .fbn-lab .lab-news{min-height:2.7em}
+.fbn-lab .lab-strip{border-left:.35rem solid;padding-left:.4rem}
 .fbn-lab .lab-plot{margin:.1rem .6rem}
 .fbn-lab .lab-plot svg{display:block;overflow:visible}
 .fbn-lab .lab-axis{position:relative;height:1.4em;font-size:.85em;margin:0 .6rem}
@@ -87,7 +90,7 @@ html[data-theme] .bd-content div.cell_output .text_html:has(.fbn-lab){background
 
 # %% ../nbs/26_lab.ipynb #515b8dfe
 _TOP,_REACH = 4095,60
-_COLORS = dict(zip(('without final BN','with final BN'), ('#ff7f0e','#1f77b4')))
+_COLORS = dict(zip(('without final BN','with final BN'), map(to_hex, (WITHOUT, WITH))))
 
 def _range(name, label, low=0, high=0, step=1, value=0):
     "A slider with its words"
@@ -107,29 +110,34 @@ def _path(color, width, cap, opacity=1, **attributes):
     return (f'<path{more} fill="none" stroke="{color}" stroke-width="{width}" stroke-linecap="{cap}" '
             f'stroke-opacity="{opacity}" vector-effect="non-scaling-stroke"/>')
 
+def _key(color, radius):
+    "A square of a colour, or a dot"
+    return f'<span class="lab-key" style="background:{color};border-radius:{radius}"></span>'
+
 def _axis():
     "Numbers below a strip, as `place` of the script has them"
     ticks = [-30,-5,-1,0,1,5,30]
     left = 50*(1+np.arcsinh(2*np.array(ticks))/np.arcsinh(2*_REACH))
     spans = ''.join(f'<span style="left:{x:.1f}%">{str(t).replace("-", "−")}</span>' for x,t in zip(left, ticks))
-    sides = '<span>← eight ●</span><span>margin (logits)</span><span>■ three →</span>'
+    eight,three = _key(MAJORITY, '50%'),_key(MINORITY, 0)
+    sides = f'<span>← eight {eight}</span><span>margin (logits)</span><span>{three} three →</span>'
     return f'<div class="lab-axis" aria-hidden="true">{spans}</div><div class="lab-sides">{sides}</div>'
 
 def _strip(n, name, color):
     "The test images of one network as dots, and its threshold"
-    dots = [_path('currentColor', 2, 'butt'), _path('currentColor', 5, 'round', .45),
-            _path('currentColor', 10, 'square'), _path(color, 7, 'square')]
+    dots = [_path('currentColor', 2, 'butt'), _path(MAJORITY, 5, 'round', .8),
+            _path('currentColor', 8, 'square'), _path(MINORITY, 5.5, 'square')]
     svg = (f'<svg viewBox="0 0 {_TOP} 100" width="100%" height="110" preserveAspectRatio="none" aria-hidden="true">'
            f'{"".join(dots)}</svg>')
     slider = _range(f'threshold-{n}', f'Threshold {name}', -12, 12, .1)
-    return f'<div data-lab="strip-{n}"><p></p><div class="lab-plot">{svg}</div>{_axis()}</div>{slider}'
+    strip = f'<p></p><div class="lab-plot">{svg}</div>{_axis()}'
+    return f'<div class="lab-strip" style="border-color:{color}" data-lab="strip-{n}">{strip}</div>{slider}'
 
 def _table():
     "What is scored, a column a network"
     said = dict(found='Threes found, of 100', alarms='Eights taken for threes, of 100', precision='Precision',
                 f1='F1 of the threes', auc='ROC-AUC')
-    keys = ''.join(f'<th scope="col"><span class="lab-key" style="background:{color}"></span>{name}</th>'
-                   for name,color in _COLORS.items())
+    keys = ''.join(f'<th scope="col">{_key(color, 0)}{name}</th>' for name,color in _COLORS.items())
     rows = ''.join(f'<tr><th scope="row">{words}</th><td data-lab="{name}-0"></td><td data-lab="{name}-1"></td></tr>'
                    for name,words in said.items())
     return (f'<table><caption>At these thresholds and this share of threes</caption><thead><tr><td></td>{keys}</tr>'

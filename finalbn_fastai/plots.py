@@ -4,52 +4,147 @@
 
 # %% ../nbs/08a_plots.ipynb #17198272
 from __future__ import annotations
+from itertools import combinations
+from textwrap import fill
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
+from matplotlib.collections import PathCollection
+from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 # %% auto #0
-__all__ = ['WITHOUT', 'WITH', 'effects', 'forest', 'f1_curves', 'curves', 'prevalence_curves', 'heat_maps', 'sweeps', 'margins',
-           'both_logits', 'disagreements']
+__all__ = ['WITHOUT', 'WITH', 'MINORITY', 'MAJORITY', 'OTHERS', 'figure', 'unreadable', 'effects', 'forest', 'f1_curves',
+           'curves', 'prevalence_curves', 'heat_maps', 'sweeps', 'margins', 'both_logits', 'disagreements']
 
 # %% ../nbs/08a_plots.ipynb #828502ac
 WITHOUT,WITH = 'C1','C0'
+MINORITY,MAJORITY = '#8e44ad','#8c8c8c'
+OTHERS = 'C2','C5','C9','C6'
+_WIDTH = 4.5
 
 def _bare(ax):
     ax.spines[['top','right']].set_visible(False)
     return ax
 
-def _figure(height, ncols=1, width=5.6, nrows=1, **kwargs):
-    return plt.subplots(nrows, ncols, figsize=(width, height), dpi=130, layout='constrained', **kwargs)
+def figure(
+    height:float, # In inches
+    ncols:int=1, # Panels side by side: on a phone there is room for two
+    nrows:int=1, # Panels one below the other
+    **kwargs # Of `plt.subplots`
+)->tuple: # The figure and its axes
+    "A figure whose letters can be read on a phone, where it is 330 px wide"
+    return plt.subplots(nrows, ncols, figsize=(_WIDTH, height), dpi=130, layout='constrained', **kwargs)
+
+def _panels(n, height, ncols=None, **kwargs):
+    "A figure and `n` axes of it: one below the other, or where there are more than two in rows of two"
+    ncols = ncols or (1 if n<3 else 2)
+    nrows = -(-n//ncols)
+    fig,axs = figure(.7+height*nrows, ncols, nrows, squeeze=False, **kwargs)
+    for ax in axs.flat[n:]: ax.remove()
+    return fig,list(axs.flat[:n])
+
+def _title(ax, text):
+    "The title of a panel, broken where it is too long for its width"
+    ncols = ax.get_gridspec().ncols
+    ax.set_title(fill(str(text), 42//ncols), fontsize=10)
+
+def _legend(fig, ax, ncols):
+    "The legend of one panel, above all of them"
+    fig.legend(*ax.get_legend_handles_labels(), loc='outside upper center', ncols=ncols, frameon=False, fontsize=9)
+
+def _label_lines(ax, labels, size):
+    "Where each line of an axis belongs whose labels are broken into up to three; the figure is made high enough"
+    labels = [fill(l, 24) for l in map(str, labels)]
+    high = np.array([max(1, (.17*(1+l.count('\n'))+.06)/size) for l in labels])
+    at = high.cumsum()-high/2-.5
+    ax.set_yticks(at, labels)
+    ax.set_ylim(high.sum()-.5, -.5)
+    ax.figure.set_figheight(.9+size*high.sum())
+    return at
+
+# %% ../nbs/08a_plots.ipynb #a5022927
+def _tick_labels(fig):
+    "The labels of all axes that are drawn"
+    for ax in fig.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            lo,hi = sorted(axis.get_view_interval())
+            slack = 1e-9*(hi-lo)
+            for tick in axis.get_major_ticks()+axis.get_minor_ticks():
+                if lo-slack<=tick.get_loc()<=hi+slack: yield from (tick.label1, tick.label2)
+
+def _words(fig):
+    "The labels of the axes, and all other words of a figure, as far as they are drawn"
+    shown = list(_tick_labels(fig))
+    axes = [axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)]
+    every = {o for axis in axes for tick in axis.get_major_ticks()+axis.get_minor_ticks() for o in tick.findobj(Text)}
+    def drawn(texts): return [t for t in texts if t.get_visible() and t.get_text().strip()]
+    return drawn(shown),drawn(o for o in fig.findobj(Text) if o not in every)
+
+def _outside(ax):
+    "How many points of an axes lie outside its frame"
+    lines = [l.get_xydata() for l in ax.lines if l.get_transform()==ax.transData]
+    dots = [c.get_offsets() for c in ax.collections if isinstance(c, PathCollection)]
+    points = np.concatenate([np.zeros((0,2)), *(np.ma.filled(np.ma.asarray(o, float), np.nan) for o in lines+dots)])
+    low,high = np.sort([ax.get_xlim(), ax.get_ylim()]).T
+    points = points[np.isfinite(points).all(1)]
+    slack = 1e-9*(high-low)
+    return int(((points<low-slack)|(points>high+slack)).any(1).sum())
+
+def unreadable(
+    fig, # matplotlib figure
+    phone:float=330, # How wide it is shown, in px
+)->list: # Of words; empty where all is well
+    "What cannot be read or seen of a figure on a phone: small letters, words that overlap or are cut, hidden points"
+    fig.canvas.draw()
+    ticks,others = _words(fig)
+    boxes = {t:t.get_window_extent() for t in ticks+others}
+    scale,(width,height) = phone/(72*fig.get_figwidth()),fig.bbox.size
+    def is_cut(b): return b.x0<-1 or b.y0<-1 or b.x1>width+1 or b.y1>height+1
+    pairs = [(a, b) for a,b in combinations(ticks, 2) if boxes[a].overlaps(boxes[b])]
+    small = [f'small: {t.get_text()!r}' for t in boxes if scale*t.get_fontsize()<9]
+    cut = [f'cut off: {t.get_text()!r}' for t,b in boxes.items() if is_cut(b)]
+    over = [f'overlap: {a.get_text()!r}, {b.get_text()!r}' for a,b in pairs]
+    hidden = [f'{n} points outside the frame' for n in map(_outside, fig.axes) if n]
+    return small+cut+over+hidden
 
 # %% ../nbs/08a_plots.ipynb #072e0efd
 def _effect(ax, y, o):
     "Both means of one row with their standard deviations, and an arrow from without to with"
-    ax.annotate('', (o.with_bn, y), (o.without, y), arrowprops=dict(arrowstyle='->', color='0.5', lw=1))
-    for v,sd,color in ((o.without, o.without_sd, WITHOUT), (o.with_bn, o.with_bn_sd, WITH)):
-        ax.errorbar(v, y, xerr=0 if pd.isna(sd) else sd, fmt='o', color=color, ms=6, capsize=3, lw=1.2)
+    ax.annotate('', (o.with_bn, y+.13), (o.without, y-.13), arrowprops=dict(arrowstyle='->', color='0.5', lw=1))
+    ends = (o.without, o.without_sd, WITHOUT, -.13),(o.with_bn, o.with_bn_sd, WITH, .13)
+    for v,sd,color,shift in ends:
+        ax.errorbar(v, y+shift, xerr=0 if pd.isna(sd) else sd, fmt='o', color=color, ms=6, capsize=3, lw=1.2)
 
 def _diamond(ax, x, y, color, **kwargs): ax.plot(x, y, 'D', mfc='none', color=color, ms=5, **kwargs)
+
+def _reaching(xlim, table):
+    "Limits that no value of a table lies outside of, with room for half a point"
+    columns = ['without','with_bn','paper_without','paper_with']
+    values = table[[c for c in columns if c in table]].to_numpy(float)
+    lo,hi = np.nanmin([xlim[0], *values.flat]),np.nanmax([xlim[1], *values.flat])
+    return lo-.02*(hi-lo),hi+.02*(hi-lo)
 
 def effects(
     table:pd.DataFrame, # From `beside_paper` or `summary`, one row a line of the figure
     labels:list, # One a row
     title:str='F1 of the minority', # What is on the axis
-    xlim:tuple=(0,1), # Of the axis
+    xlim:tuple=(0,1), # Of the axis, at least
 ):
     "Without and with the final BN, a line a setting: means with standard deviations, reported values as diamonds"
-    fig,ax = _figure(.8+.42*len(table))
+    fig,ax = figure(1)
     has_paper = 'paper_with' in table
-    for i,o in enumerate(table.itertuples()):
-        if o.n: _effect(ax, i, o)
+    for y,o in zip(_label_lines(ax, labels, .46 if has_paper else .4), table.itertuples()):
+        if o.n: _effect(ax, y, o)
         if has_paper:
-            _diamond(ax, o.paper_without, i+.22, WITHOUT)
-            _diamond(ax, o.paper_with, i+.22, WITH)
+            _diamond(ax, o.paper_without, y+.36, WITHOUT)
+            _diamond(ax, o.paper_with, y+.36, WITH)
     ax.plot([], [], 'o', color=WITHOUT, label='without')
     ax.plot([], [], 'o', color=WITH, label='with final BN')
     if has_paper and table.paper_with.notna().any(): _diamond(ax, [], [], '0.3', label='reported')
-    ax.set_yticks(range(len(table)), labels)
-    ax.set(xlabel=title, xlim=xlim, ylim=(len(table)-.4, -.6))
+    ax.set(xlim=_reaching(xlim, table))
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1,2,2.5,5,10]))
     ax.grid(axis='x', alpha=.3)
-    fig.legend(loc='outside upper center', ncols=3, frameon=False, fontsize=9)
+    fig.supxlabel(fill(title, 50), fontsize=10)
+    _legend(fig, ax, 3)
     return _bare(ax).figure
 
 # %% ../nbs/08a_plots.ipynb #74b5bb62
@@ -57,23 +152,25 @@ def forest(
     table:pd.DataFrame, # From `summary`
     labels:list, # One a row; rows with the same label share a line
     title:str='difference of the minority F1, with minus without', # What is on the axis
-    group:str|None=None, # A column whose values have a colour each
+    group:str|None=None, # A column whose values, four at most, have a colour and a marker each
 ):
     "Paired differences with their 95 % intervals, a line a setting"
     lines = list(dict.fromkeys(labels))
     line = np.array([lines.index(l) for l in labels])
-    groups = [('', np.arange(len(table)))] if group is None else table.groupby(group).indices.items()
-    fig,ax = _figure(.7+(.26 if group is None else .3)*len(lines))
+    groups = {'':np.arange(len(table))} if group is None else table.groupby(group).indices
+    colors,markers = (['0.2'] if group is None else OTHERS),'osD^'
+    fig,ax = figure(1)
     ax.axvline(0, color='0.6', lw=1)
-    for i,(value,rows) in enumerate(groups):
-        part,shift = table.iloc[rows],.24*(i-(len(groups)-1)/2)
+    at = _label_lines(ax, lines, .14+.14*len(groups))[line]
+    for i,(value,rows) in enumerate(groups.items()):
+        part,y = table.iloc[rows],at[rows]+(i-(len(groups)-1)/2)/(len(groups)+.5)
         xerr = np.abs([part.difference-part.lo, part.hi-part.difference])
-        ax.errorbar(part.difference, line[rows]+shift, xerr=xerr, fmt='o', color=f'C{i}', ms=5, capsize=3, lw=1.2,
-                    label=f'{group} {value}')
-    ax.set_yticks(range(len(lines)), lines)
-    ax.set(xlabel=title, ylim=(len(lines)-.5, -.5))
+        ax.errorbar(part.difference, y, xerr=xerr, fmt=markers[i%4], color=colors[i%len(colors)], ms=5, capsize=3,
+                    lw=1.2, label=f'{group} {value}')
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1,2,2.5,5,10]))
     ax.grid(axis='x', alpha=.3)
-    if group is not None: ax.legend(loc='lower center', bbox_to_anchor=(.5, 1), ncols=len(groups), frameon=False)
+    fig.supxlabel(fill(title, 50), fontsize=10)
+    if group is not None: _legend(fig, ax, min(len(groups), 2))
     return _bare(ax).figure
 
 # %% ../nbs/08a_plots.ipynb #9fbe48bc
@@ -95,16 +192,19 @@ def curves(
 ):
     "F1 of the minority over the epochs with and without the final BN: a thin line a seed, a thick one for the mean"
     values = rows[panel].unique()
-    fig,axs = _figure(2.9, len(values), width=max(5.6, 2.9*len(values)), sharey=True, squeeze=False)
-    for ax,v in zip(axs[0], values):
+    fig,axs = _panels(len(values), 1.8, sharey=True)
+    for ax,v in zip(axs, values):
         for bn,color,label in ((False, WITHOUT, 'without'), (True, WITH, 'with final BN')):
             lines = f1_curves(rows[(rows[panel]==v) & (rows.final_bn==bn)])
             ax.plot(lines.columns, lines.T, color=color, lw=.6, alpha=.4)
             ax.plot(lines.columns, lines.mean(), color=color, lw=2.4, label=label)
-        ax.set(title=(titles or {}).get(v, str(v)), xlabel='epoch', ylim=(-.02,1.02))
+        _title(ax, (titles or {}).get(v, v))
+        ax.set(ylim=(-.02,1.02))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         _bare(ax).grid(alpha=.3)
-    axs[0][0].set_ylabel('F1 of the minority')
-    axs[0][0].legend(frameon=False, loc='lower right')
+    fig.supxlabel('epoch', fontsize=10)
+    fig.supylabel('F1 of the minority', fontsize=10)
+    _legend(fig, axs[0], 2)
     return fig
 
 # %% ../nbs/08a_plots.ipynb #58fb68a5
@@ -118,8 +218,8 @@ def prevalence_curves(
 ):
     "F1 against prevalence, with and without the final BN: its default threshold dashed, one for the prevalence solid"
     panels = table.panel.unique()
-    fig,axs = _figure(3.2, len(panels), width=max(5.6, 2.6*len(panels)), sharey=True, squeeze=False)
-    for ax,panel in zip(axs[0], panels):
+    fig,axs = _panels(len(panels), 2.2, sharey=True)
+    for ax,panel in zip(axs, panels):
         for (bn,chosen),line in table[table.panel==panel].groupby(['final_bn','chosen']):
             color,dashes = WITH if bn else WITHOUT,'-' if chosen else '--'
             label = f"{'with' if bn else 'without'}, {'chosen' if chosen else 'default'}"
@@ -128,18 +228,20 @@ def prevalence_curves(
         p = np.sort(table.prevalence.unique())
         if unresolved is not None: ax.axvspan(p[0], unresolved, color='0.5', alpha=.15, lw=0)
         ticks = [t for t in (.5, .1, .01, .001) if p[0]<=t<=p[-1]]
-        ax.set(title=panel, xscale='log', xlim=(p[-1],p[0]), ylim=(0,1), xlabel='prevalence of the minority')
+        _title(ax, panel)
+        ax.set(xscale='log', xlim=(p[-1],p[0]), ylim=(0,1))
         ax.set_xticks(ticks, map(_share, ticks), minor=False)
         ax.minorticks_off()
         _bare(ax).grid(alpha=.3)
-    axs[0][0].set_ylabel('F1 of the minority')
-    fig.legend(*axs[0][0].get_legend_handles_labels(), loc='outside upper center', ncols=2, frameon=False, fontsize=9)
+    fig.supxlabel('prevalence of the minority', fontsize=10)
+    fig.supylabel('F1 of the minority', fontsize=10)
+    _legend(fig, axs[0], 2)
     return fig
 
 # %% ../nbs/08a_plots.ipynb #c173ce8d
 def _shade(value, cmap, norm):
     "Black or white, whichever is readable on the colour of a value"
-    r,g,b,_ = cmap(norm(value))
+    r,g,b,_ = cmap(norm(0 if np.isnan(value) else value))
     return 'k' if .299*r+.587*g+.114*b>.5 else 'w'
 
 def heat_maps(
@@ -149,18 +251,20 @@ def heat_maps(
     limit:float=1., # Colours go from minus to plus this
 ):
     "Values over two settings as coloured cells with their numbers: blue above zero, red below"
-    fig,axs = _figure(2.5*len(tables), nrows=len(tables), squeeze=False)
+    height = .9+sum(.8+.36*len(table) for table in tables.values())
+    fig,axs = figure(height, nrows=len(tables), squeeze=False)
     norm,cmap = plt.Normalize(-limit, limit),plt.get_cmap('RdBu')
     for ax,(title,table) in zip(axs[:,0], tables.items()):
         image = ax.imshow(table, cmap=cmap, norm=norm, aspect='auto', origin='lower')
         for (i,j),v in np.ndenumerate(table.values.astype(float)):
             mark = (marks or {}).get(title, {}).get((table.index[i],table.columns[j]), '')
             text = '–' if np.isnan(v) else f'{v:+.2f}'
-            ax.text(j, i, f'{text}\n{mark}'.strip(), ha='center', va='center', fontsize=8, color=_shade(v, cmap, norm))
-        ax.set(title=title, xlabel=table.columns.name, ylabel=table.index.name)
+            ax.text(j, i, f'{text}\n{mark}'.strip(), ha='center', va='center', fontsize=9, color=_shade(v, cmap, norm))
+        _title(ax, title)
+        ax.set(xlabel=table.columns.name, ylabel=table.index.name)
         ax.set_xticks(range(table.shape[1]), [f'{v:g}' for v in table.columns])
         ax.set_yticks(range(table.shape[0]), [f'{v:g}' for v in table.index])
-    fig.colorbar(image, ax=axs, label=label)
+    fig.colorbar(image, ax=axs, label=label, location='bottom', aspect=40, ticks=[-limit, 0, limit])
     return fig
 
 # %% ../nbs/08a_plots.ipynb #0813e203
@@ -173,17 +277,20 @@ def sweeps(
 ):
     "A score over a setting, with the final BN and without, a panel each: as many dashes as there are kinds of line"
     panels,lines = table.panel.unique(),list(table.line.unique())
-    n = min(2, len(panels))
-    fig,axs = _figure(2.4*-(-len(panels)//n)+.4, n, nrows=-(-len(panels)//n), width=6.4, sharey=True, squeeze=False)
-    for ax,panel in zip(axs.flat, panels):
+    fig,axs = _panels(len(panels), 1.9, sharey=True)
+    for ax,panel in zip(axs, panels):
         for (line,bn),part in table[table.panel==panel].groupby(['line','final_bn'], sort=False):
             part,dashes = part.sort_values(x),['-','--',':'][lines.index(line)]
             label = f"{line}, {'with' if bn else 'without'}"
             ax.plot(part[x], part[y], dashes, marker='o', ms=3, color=WITH if bn else WITHOUT, label=label)
-        ax.set(title=panel, xscale='log', xlabel=xlabel, ylim=(-.02,1.02))
+        _title(ax, panel)
+        ax.set(xscale='log', ylim=(-.02,1.02))
+        ax.xaxis.set_major_locator(LogLocator(numticks=4))
+        ax.minorticks_off()
         _bare(ax).grid(alpha=.3)
-    for ax in axs[:,0]: ax.set_ylabel(ylabel)
-    fig.legend(*axs.flat[0].get_legend_handles_labels(), loc='outside upper center', ncols=2, frameon=False, fontsize=9)
+    fig.supxlabel(xlabel, fontsize=10)
+    fig.supylabel(ylabel, fontsize=10)
+    _legend(fig, axs[0], 2)
     return fig
 
 # %% ../nbs/08a_plots.ipynb #b29c5030
@@ -192,23 +299,25 @@ def _points(n):
     few = n<500
     return dict(s=10 if few else 3, alpha=.7 if few else .4, lw=0, rasterized=True)
 
+_CLASSES = dict(color=MAJORITY, marker='o'),dict(color=MINORITY, marker='s')
+
 def margins(
     scores:dict, # Title to (`(N,2)` or `(N,1)` scores, `(N,)` classes), one a panel
     names:tuple=('majority','minority'), # Of the two classes
     xlabel:str='score of the minority minus score of the majority', # Of the axis
 ):
     "How far each test image is on the minority's side: one point an image, the decision at zero"
-    fig,axs = _figure(2.6, len(scores), sharey=True, squeeze=False)
-    for ax,(title,(z,t)) in zip(axs[0], scores.items()):
+    fig,axs = figure(.3+1.5*len(scores), nrows=len(scores), squeeze=False)
+    for ax,(title,(z,t)) in zip(axs[:,0], scores.items()):
         z,t = np.asarray(z),np.asarray(t)
         margin = z[:,1]-z[:,0] if z.shape[1]>1 else z[:,0]
         jitter = np.random.default_rng(0).uniform(-.3, .3, len(t))
-        ax.scatter(margin, t+jitter, c=np.where(t==1, 'C1', 'C0'), **_points(len(t)))
+        for c,how in enumerate(_CLASSES): ax.scatter(margin[t==c], (t+jitter)[t==c], **how, **_points(len(t)))
         ax.axvline(0, color='k', lw=1)
-        ax.set(title=title)
+        _title(ax, title)
         ax.set_yticks([0,1], [f'true {n}' for n in names])
         _bare(ax).spines['left'].set_visible(False)
-    fig.supxlabel(xlabel, fontsize=10)
+    fig.supxlabel(fill(xlabel, 50), fontsize=10)
     return fig
 
 # %% ../nbs/08a_plots.ipynb #735fa50f
@@ -217,22 +326,25 @@ def both_logits(
     names:tuple=('majority','minority'), # Of the two classes
 ):
     "The two scores of each test image against each other: above the diagonal the network decides for the minority"
-    fig,axs = _figure(2.9, len(scores), width=max(5.6, 2.5*len(scores)), squeeze=False)
-    for ax,(title,(z,t)) in zip(axs[0], scores.items()):
+    fig,axs = _panels(len(scores), 3 if len(scores)==1 else 2.1, min(2, len(scores)))
+    for ax,(title,(z,t)) in zip(axs, scores.items()):
         z,t = np.asarray(z),np.asarray(t)
-        for c,name in enumerate(names): ax.scatter(*z[t==c].T, color=f'C{c}', label=f'true {name}', **_points(len(t)))
+        ax.scatter(*z[t==0].T, **_CLASSES[0], label=f'true {names[0]}', **_points(len(t)))
+        ax.scatter(*z[t==1].T, ec=MINORITY, fc='none', marker='s', s=16, lw=.8, label=f'true {names[1]}')
         ax.axline((0, 0), slope=1, color='k', lw=1)
-        ax.set(title=title, xlabel=f'score of {names[0]}')
+        _title(ax, title)
         ax.set_aspect('equal', adjustable='datalim')
+        for axis in (ax.xaxis, ax.yaxis): axis.set_major_locator(MaxNLocator(3))
         _bare(ax)
-    axs[0][0].set_ylabel(f'score of {names[1]}')
-    axs[0][0].legend(frameon=False, fontsize=8, markerscale=2, handletextpad=.1)
+    fig.supxlabel(f'score of {names[0]}', fontsize=10)
+    fig.supylabel(f'score of {names[1]}', fontsize=10)
+    _legend(fig, axs[0], 2)
     return fig
 
 # %% ../nbs/08a_plots.ipynb #62a93f81
 def _photos(axs, images, label):
     "As many images as there are axes, with a label at the left"
-    axs[0].set_ylabel(label, rotation=0, ha='right', va='center', fontsize=8)
+    axs[0].set_ylabel(label, rotation=0, ha='right', va='center', fontsize=9)
     for ax in axs:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
@@ -246,7 +358,7 @@ def disagreements(
     "Images that only one of two networks gets right, a row a network, and how many there are"
     (a,right_a),(b,right_b) = right.items()
     right_a,right_b = np.asarray(right_a),np.asarray(right_b)
-    fig,axs = _figure(1.7, n, nrows=2)
+    fig,axs = figure(1.4, n, nrows=2)
     for row,name,only in zip(axs, (a,b), (right_a & ~right_b, right_b & ~right_a)):
         _photos(row, images[only], f'only {name}\n({int(only.sum())})')
     return fig

@@ -17,7 +17,7 @@ from fastai.callback.schedule import Learner
 from fastai.torch_core import no_random, set_seed, to_device
 from .digit_runs import DIGITS, digit_net, trial_dls
 from .head import final_bn
-from .plots import WITH, WITHOUT
+from .plots import MAJORITY, MINORITY, WITH, WITHOUT, figure
 from .thresholds import margin
 from .training import OPTIMIZERS, begin, defer_cbs, fit_learner, loss_of, split_alone
 
@@ -201,34 +201,34 @@ def _legend(fig):
     lines = {'without':dict(color=WITHOUT), 'with final BN':dict(color=WITH), 'minority':dict(color='0.4'),
              'majority':dict(color='0.4', ls='--')}
     handles = [plt.Line2D([], [], label=name, **style) for name,style in lines.items()]
-    fig.legend(handles=handles, loc='outside upper center', ncols=4, frameon=False, fontsize=9)
+    fig.legend(handles=handles, loc='outside upper center', ncols=2, frameon=False, fontsize=9)
 
 def step_curves(
     without:pd.DataFrame, # `table` of a recorder without the final BN
     with_bn:pd.DataFrame, # The same with it, with a shift
 ):
     "Margins, pull of the minority, shift of the layer and variance of its scores over the steps of two runs"
-    fig,axs = plt.subplots(2, 2, figsize=(6.4, 5), dpi=130, layout='constrained', sharex=True)
-    margins,pull,shift,variance = axs.flat
-    for t,color in ((without, WITHOUT), (with_bn, WITH)):
+    fig,axs = figure(7, nrows=4, sharex=True)
+    margins,pull,shift,variance = axs
+    for t,color,size in ((without, WITHOUT, 4.5), (with_bn, WITH, 2.5)):
         _margin_panel(margins, t, color)
-        _lines(pull, t.assign(pull=-t.pull_ratio), {'pull':'o-'}, color=color, ms=2.5, lw=1)
-        _lines(variance, t, {f'batch_var_{_last_score(t)}':'o'}, color=color, ms=2.5)
+        _lines(pull, t.assign(pull=-t.pull_ratio), {'pull':'o-'}, color=color, ms=size, lw=1)
+        _lines(variance, t, {f'batch_var_{_last_score(t)}':'o'}, color=color, ms=size)
     _lines(variance, with_bn, {f'running_var_{_last_score(with_bn)}':'-'}, color=WITH, lw=1.6)
     _lines(shift, with_bn, {'shift':'-', 'log_prior':':'}, color=WITH, lw=1.6)
     margins.set_yscale('symlog', linthresh=1)
     pull.set_yscale('log')
     variance.set_yscale('log')
     shift.set_xscale('symlog', linthresh=10)
-    shift.set(xlim=(0, without.step.max()), xticks=[0,5,10,30,100,300])
+    shift.set(xlim=(-.4, 1.1*without.step.max()), xticks=[t for t in (0,5,10,30,100,300) if t<=without.step.max()])
     shift.xaxis.set_major_formatter('{x:.0f}')
     titles = ('margin (logits)', "minority's pull / majority's", 'shift of the layer; dotted: log-prior',
-              'variance of scores before the layer\ndots: batch; line: running')
-    for ax,title in zip(axs.flat, titles):
+              'variance of scores (dots: batch, line: running)')
+    for ax,title in zip(axs, titles):
         ax.set_title(title, fontsize=10)
         ax.spines[['top','right']].set_visible(False)
         ax.grid(alpha=.3)
-    for ax in axs[1]: ax.set_xlabel('step')
+    variance.set_xlabel('step')
     _legend(fig)
     return fig
 
@@ -273,6 +273,8 @@ html[data-theme] .bd-content div.cell_output .text_html:has(.fbn-steps){backgrou
 .fbn-sides{display:flex;justify-content:space-between;font-size:.85em}
 .fbn-plot{margin:.1rem .6rem .5rem}
 .fbn-plot svg{display:block;overflow:visible}
+.fbn-panel{border-left:.35rem solid;padding-left:.4rem}
+.fbn-dot{display:inline-block;width:.65em;height:.65em}
 @media (max-width:34rem){.fbn-live .fbn-head{min-height:2.7em}}
 @media print{.fbn-steps .fbn-live{display:none!important}.fbn-steps .fbn-still[hidden]{display:block!important}}
 """
@@ -368,27 +370,33 @@ def _stroke(d, color, width, cap, opacity=1):
 
 def _line(d, opacity, width=1): return _stroke(d, 'currentColor', width, 'butt', opacity)
 
-def _drawing(x, y, rare, color, ticks, height):
+def _drawing(x, y, rare, ticks, height):
     "One strip of dots: ticks, the threshold, the majority, the minority with an edge"
     few = _dots(x[rare], y[rare])
     rules = ''.join(f'M{t} 0V100' for t in ticks)
     lines = _line(rules, .2) + _line(f'M{_TOP//2} 0V100', .9, 2)
-    dots = _stroke(_dots(x[~rare], y[~rare]), 'currentColor', 5, 'round', .45)
-    squares = _stroke(few, 'currentColor', 13, 'square') + _stroke(few, color, 9, 'square')
+    dots = _stroke(_dots(x[~rare], y[~rare]), MAJORITY, 5, 'round', .8)
+    squares = _stroke(few, 'currentColor', 13, 'square') + _stroke(few, MINORITY, 9, 'square')
     return (f'<div class="fbn-plot"><svg viewBox="0 0 {_TOP} 100" width="100%" height="{height}" '
             f'preserveAspectRatio="none" aria-hidden="true"><g>{lines}</g>{dots}{squares}</svg></div>')
+
+def _key(color, radius):
+    "A square of a colour, or a dot"
+    return f'<i class="fbn-dot" style="background:{color};border-radius:{radius}"></i>'
 
 def _axis(ticks, reach, names):
     "Numbers below a strip, and for which class the network decides on either side"
     left = 100*_position(ticks, reach)/_TOP
     spans = ''.join(f'<span style="left:{x:.2f}%">{t}</span>' for x,t in zip(left, ticks)).replace('>-', '>−')
     common,rare = map(escape, names)
-    sides = f'<span>← for {common} ●</span><span>margin (logits)</span><span>■ for {rare} →</span>'
+    dot,square = _key(MAJORITY, '50%'),_key(MINORITY, 0)
+    sides = f'<span>← for {common} {dot}</span><span>margin (logits)</span><span>{square} for {rare} →</span>'
     return f'<div class="fbn-axis" aria-hidden="true">{spans}</div><div class="fbn-sides">{sides}</div>'
 
-def _panel(head, drawing):
-    "A strip with what is said of it"
-    return f'<div class="fbn-panel"><div class="fbn-head">{escape(head)}</div>{drawing}</div>'
+def _panel(head, drawing, color):
+    "A strip with what is said of it, and the colour of its network at the edge"
+    said = f'<div class="fbn-head">{escape(head)}</div>'
+    return f'<div class="fbn-panel" style="border-color:{color}">{said}{drawing}</div>'
 
 def _heads(recorder, title, names):
     "What is said of a network at each step"
@@ -431,7 +439,7 @@ class _Strip(NamedTuple):
     "One network of the figure"
     x:np.ndarray # `(steps,images)` whole numbers from 0 to 4095
     heads:list # What is said of it at each step
-    color:str # Of its minority
+    color:str # Of the network
 
 def _strip(recorder, title, color, names, reach):
     return _Strip(_position(recorder.margins, reach), _heads(recorder, title, names), to_hex(color))
@@ -443,8 +451,8 @@ def _ticks(reach):
 
 def _panels(strips, y, rare, ticks, k, height, said=''):
     "All networks at the `k`-th recorded step"
-    drawings = [_drawing(s.x[k], y, rare, s.color, ticks, height) for s in strips]
-    return ''.join(_panel(said+s.heads[k], drawing) for s,drawing in zip(strips, drawings))
+    drawings = [_drawing(s.x[k], y, rare, ticks, height) for s in strips]
+    return ''.join(_panel(said+s.heads[k], drawing, s.color) for s,drawing in zip(strips, drawings))
 
 def _alt(strips, kept, images, rare, n_steps):
     "The still in words"
