@@ -11,7 +11,7 @@ export PYTHONWARNINGS ?= ignore
 # The real data, if there is a folder that has them: cells and tests that need them run only then
 export FINALBN_DATA := $(if $(FINALBN_DATA),$(abspath $(FINALBN_DATA)))
 
-.PHONY: help install lock book html lint test export readme run-notebooks clean
+.PHONY: help install lock book html pdf lint test export readme run-notebooks clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -46,6 +46,10 @@ html: $(READY) ## build the book from the committed outputs, nothing trained
 	@test -f _build/html/index.html || { echo "The book was not built: index.html is missing"; exit 1; }
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
+pdf: html ## the whole book as one PDF, printed by Chromium from the built pages
+	@python -c 'from finalbn_fastai.pdf import book_pdf; book_pdf()'
+	@echo "The book: $(CURDIR)/_build/finalbn_fastai.pdf"
+
 lint: $(READY) ## the linters over the notebooks and the tests
 	ruff check nbs tests setup.py
 	chkstyle nbs tests
@@ -58,6 +62,7 @@ export: $(READY) readme ## after editing a notebook: export the library and its 
 	nbdev_export
 	@python -c 'from finalbn_fastai.book import write_stub; write_stub()'
 	@python -c 'from finalbn_fastai.settings import write_studies; write_studies()'
+	@python -c 'from finalbn_fastai.reference import write_pages; write_pages()'
 	nbdev_clean
 
 readme: $(READY)

@@ -4,19 +4,23 @@
 
 # %% ../nbs/40_book.ipynb #6c43c9b3
 from __future__ import annotations
-import inspect, re
+import inspect, re, shutil
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from textwrap import fill
+from .copies import cited, publish_copies
 
 # %% auto #0
-__all__ = ['read_notebook', 'is_numeric', 'setup', 'readme', 'face_stub', 'write_stub']
+__all__ = ['BRANCH', 'split_directives', 'read_notebook', 'is_numeric', 'publish_results', 'setup', 'readme', 'face_stub',
+           'write_stub']
 
 # %% ../nbs/40_book.ipynb #d07cbb0d
 _tags = {'hide':'remove-cell', 'hide_input':'remove-input', 'hide_output':'remove-output', 'fold':'hide-input'}
 
-def _split_directives(source):
+def split_directives(
+    source:str # Of a code cell
+)->tuple: # `dict`, `str`
     "The directives at the top of a cell, as a dict (a repeated one goes on), and the source without them"
     lines = source.splitlines()
     n = next((i for i,l in enumerate(lines) if not l.startswith('#|')), len(lines))
@@ -49,10 +53,11 @@ def _shown(found, cell):
 
 def _apply_directives(cell, reader=False):
     "Turn the nbdev directives of one code cell into Jupyter Book's tags and metadata; what readers skip is folded"
-    found,cell.source = _split_directives(cell.source)
+    found,cell.source = split_directives(cell.source)
     tags = [_tags[d] for d in found if d in _tags]
     if 'default_exp' in found or not cell.source.strip(): tags = ['remove-cell']
-    if not tags and (reader and 'export' in found or _is_long(cell.source)): tags = ['hide-input']
+    unseen = {'remove-cell','remove-input','hide-input'} & set(tags)
+    if not unseen and (reader and 'export' in found or _is_long(cell.source)): tags.append('hide-input')
     cell.metadata['tags'] = cell.metadata.get('tags', []) + tags
     cell.metadata['mystnb'] = _shown(found, cell)
     if 'hide-input' in tags: cell.metadata['mystnb']['code_prompt_show'] = _prompt(cell.source)
@@ -74,7 +79,7 @@ def _name_corner(cell):
 
 def _is_chapter(nb):
     "Is this a page to read, and not one of the library's?"
-    found = [_split_directives(c.source)[0] for c in nb.cells if c.cell_type=='code']
+    found = [split_directives(c.source)[0] for c in nb.cells if c.cell_type=='code']
     return all(o['default_exp'].startswith('studies.') for o in found if 'default_exp' in o)
 
 # %% ../nbs/40_book.ipynb #2ff9b646
@@ -95,12 +100,6 @@ def read_notebook(
     return nb
 
 # %% ../nbs/40_book.ipynb #9d73ed43
-def _cited(entry):
-    "How an entry of the bibliography is cited: its authors' last names, and the year"
-    names = [' '.join(map(str, [*p.rich_prelast_names, *p.rich_last_names])) for p in entry.persons['author']]
-    who = names[0]+' et al.' if len(names)>2 else ' and '.join(names)
-    return f"{who}, {entry.fields['year']}"
-
 def _apart(labels):
     "Labels in their order, with a letter where several are the same"
     seen,often = Counter(),Counter(labels)
@@ -114,7 +113,7 @@ def _register_bibliography():
     from pybtex.style.formatting.plain import Style
     from pybtex.style.labels import BaseLabelStyle
     class AsCited(BaseLabelStyle):
-        def format_labels(self, sorted_entries): return _apart([_cited(e) for e in sorted_entries])
+        def format_labels(self, sorted_entries): return _apart([cited(e) for e in sorted_entries])
     class StyleAsCited(Style): default_label_style = AsCited
     register_plugin('pybtex.style.formatting', 'as_cited', StyleAsCited)
 
@@ -151,14 +150,56 @@ def _finish_tables(document):
     for entry in document.findall(nodes.entry):
         if is_numeric(entry.astext()): entry['classes'].append('number')
 
-def setup(app):
-    "What Sphinx needs for this book: the style of the bibliography, captions of tables"
+def _register_captions(app):
+    "Let Sphinx finish the tables of a page before it collects what has a number"
     from sphinx.transforms import SphinxTransform
     class FinishTables(SphinxTransform):
         default_priority = 400
         def apply(self, **kwargs): _finish_tables(self.document)
-    _register_bibliography()
     app.add_transform(FinishTables)
+
+# %% ../nbs/40_book.ipynb #b5d19f5e
+def publish_results(
+    source, # The checkout
+    dest # The folder of the built book
+):
+    "Put the tables of the studies, and what was foretold of some, into the book's `results`"
+    folder = Path(dest)/'results'
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = (Path(source)/'results').glob('*.csv')
+    for f in [*tables, Path(source)/'results/predictions.json']: shutil.copy2(f, folder)
+
+def _publish(app, failed):
+    "What Sphinx calls once the pages are written"
+    if failed or app.builder.name!='html': return
+    publish_results(app.srcdir, app.outdir)
+    publish_copies(app.srcdir, app.outdir)
+
+BRANCH = 'notebooks' # Where the repository keeps the copies
+
+def _turn(button, page, copy, branch):
+    "Let a button that leads to a notebook, in the book or in the repository, lead to its copy"
+    url,name = button.get('url', ''),page.rpartition('/')[2]
+    there = {f'/blob/{branch}/{page}':f'/blob/{BRANCH}/{name}',
+             f'/{branch}?urlpath=lab/tree/{page}':f'/{BRANCH}?urlpath=lab/tree/{name}'}
+    if button.get('label')=='download-source-button': button['url'] = copy
+    for a,b in there.items():
+        if a in url: button['url'] = url.replace(a, b)
+
+def _turn_buttons(app, pagename, templatename, context, doctree):
+    "Let the buttons of a page for its download, Colab and Binder lead to the copy"
+    if context.get('page_source_suffix')!='.ipynb': return
+    name,branch = pagename.rpartition('/')[2],app.config.html_theme_options['repository_branch']
+    copy = context['pathto'](f'notebooks/{name}.ipynb', 1)
+    for group in context['header_buttons']:
+        for button in group.get('buttons', ()): _turn(button, pagename, copy, branch)
+
+def setup(app):
+    "Sphinx's way in: the style of the bibliography, captions of tables, and what is published beside the pages"
+    _register_bibliography()
+    _register_captions(app)
+    app.connect('html-page-context', _turn_buttons, priority=900)
+    app.connect('build-finished', _publish)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
 
 # %% ../nbs/40_book.ipynb #c3f5130f

@@ -105,7 +105,11 @@ def write_cached(
         warnings.warn(f"{failed}: set FINALBN_CACHE to a folder with room", stacklevel=2)
 
 # %% ../nbs/01i_cache.ipynb #eb305051
-def cached_bytes(path): return path.read_bytes()[:-_SEAL]
+def cached_bytes(
+    path:Path # A file of the cache
+)->bytes: # Not checked
+    "What `write_cached` was given to write"
+    return path.read_bytes()[:-_SEAL]
 
 def read_cached(
     path:Path, # A file of the cache

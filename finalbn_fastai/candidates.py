@@ -37,7 +37,7 @@ _simplest_first = [
 def _named(way, rule): return way if rule==AS_IT_COMES else f'{way} + {rule}'
 
 CANDIDATES = {_named(*o):o for o in _simplest_first} # Name to way and rule, the simplest first
-PLAIN = 'plain'
+PLAIN = 'plain' # The way that the others are measured against
 
 def has_layer(
     candidate:str # A name of `CANDIDATES`
@@ -120,7 +120,7 @@ def _of_rule(rule, z, y, part, rare, prevalence, named, seed):
     return _Ruled(z, m, at, _out_of_fold(is_rare, held, prevalence, seed))
 
 def score_split(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     scores:dict, # Way to `(N,classes)` scores
     part:np.ndarray, # `(N,)` from `split_images`
     prevalence:float, # Of the rare class, where the scores are for
@@ -146,7 +146,7 @@ def score_split(
 
 # %% ../nbs/08e_candidates.ipynb #45aadc82
 def score_splits(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     splits:list, # `(seed, part, way to scores)`
     prevalences:list, # Of the rare class
 )->pd.DataFrame: # A row a prevalence, split and candidate: the columns of `score_split`, and `prevalence`
@@ -190,7 +190,7 @@ def choose_candidate(
 
 # %% ../nbs/08e_candidates.ipynb #c9ed3199
 FEW = 20 # Rare images, below which nothing is claimed
-VERDICTS = 'use','no difference','plain','too few','not told apart'
+VERDICTS = 'use','no difference','plain','too few','not told apart' # What an answer can be
 _layer_words = {'reproduced':'helps', 'equivalent to none':'makes no difference', 'reversed':'hurts',
                 'not reproduced':'brings no gain', 'inconclusive':'cannot be judged from these images'}
 

@@ -242,7 +242,7 @@ def rare_in_batches(
             f"training set), so their statistics know nothing of it: from batches of {enough} on, fewer than half do")
 
 # %% ../nbs/00_checks.ipynb #75e820c8
-PLAIN_SAMPLERS = torch_data.RandomSampler,torch_data.SequentialSampler,torch_data.DistributedSampler
+PLAIN_SAMPLERS = torch_data.RandomSampler,torch_data.SequentialSampler,torch_data.DistributedSampler # No weights
 
 def is_weighted(
     dl # Loader of training batches, fastai's or PyTorch's

@@ -52,7 +52,7 @@ def _table(name, path, changed):
 
 def _rows_as_text(study):
     "The rows of one of the book's studies as text; a `StudyError` for a column that nothing here knows"
-    path = results_folder()/f'{study.name}.csv'
+    path = results_folder(study.name)/f'{study.name}.csv'
     return _table(study.name, path, path.stat().st_mtime_ns if path.exists() else 0)
 
 def rows_at(
@@ -201,7 +201,7 @@ def centred(by_plant:str)->Callable:
     "How far above one half the mean output for the minority lies, with the layer, on the balanced test set"
     def find():
         study = get_study('confidence')
-        path = results_folder()/f'{study.name}.csv'
+        path = results_folder(study.name)/f'{study.name}.csv'
         trials = select(study, dict(arch='efficientnet_lite0', final_bn='True', plant=by_plant))
         found = read_scores(study, path, trials)
         if not found: raise StudyError(f"no scores of {study.name} beside {path}: `finalbn run {study.name}`")
@@ -286,7 +286,7 @@ _OF_224 = [(_HEADS,224,arch) for arch in ('efficientnet_lite0','alexnet','vgg16'
 _PARTS = *_OF_224,(_HEADS_AND_IMAGES,64,'efficientnet_lite0')
 
 # %% ../nbs/08c_claims.ipynb #9f708dd5
-CLAIMS = []
+CLAIMS = [] # All of them, as the cells below add them
 
 def _claim(*args):
     "Add a claim to the list: the fields of `Claim`"

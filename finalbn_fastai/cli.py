@@ -275,9 +275,11 @@ def _listed(study, out):
 def _list_studies(out):
     "Print what studies there are, and how much of each is measured"
     import pandas as pd
+    from finalbn_fastai.settings import results_folder
     from finalbn_fastai.study import all_studies
-    if out.exists() and not out.is_dir(): raise _Stop(f"{out} is not a folder: choose another with --out")
-    rows = [_listed(study, out) for _,study in sorted(all_studies().items())]
+    folder = out or results_folder()
+    if folder.exists() and not folder.is_dir(): raise _Stop(f"{folder} is not a folder: choose another with --out")
+    rows = [_listed(study, out or results_folder(name)) for name,study in sorted(all_studies().items())]
     _print_table(pd.DataFrame(rows).set_index('study'), wrap=True)
 
 def _print_plan(plan, timed):
@@ -407,9 +409,8 @@ def results_command(name:_Name='', out:_Folder=None):
     "Show what a study says: with and without the final BN, the difference and its 95 % interval, the paper's numbers."
     from finalbn_fastai.settings import results_folder
     from finalbn_fastai.study import get_study
-    out = out or results_folder()
     if not name: return _list_studies(out)
-    study = get_study(name)
+    study,out = get_study(name),out or results_folder(name)
     for title,df in _summary(study, out):
         _say(f"\n{title}", style='bold')
         labels = df.columns.get_loc('n')

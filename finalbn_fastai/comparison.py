@@ -82,7 +82,7 @@ _names = 'LogitAdjustedLoss','bn_learner','choose_threshold','logit_adjust','pre
 
 def code_for(
     candidate:str, # A name of `CANDIDATES`
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     settings:dict, # Of `compare`: arch, size, epochs, lr, bs, valid, unfreeze
     prevalence:float, # To choose the line for
     named:bool=False, # Is it another than the folder's?
@@ -125,10 +125,10 @@ def _precision_at(recalls, is_rare, m, prevalence):
     precision,recall,_ = precision_recall_curve(is_rare, m, sample_weight=weight)
     return np.array([precision[recall>=r-1e-9].max() for r in recalls])
 
-RECALLS = np.linspace(.05, 1, 20)
+RECALLS = np.linspace(.05, 1, 20) # Where curves of precision are read
 
 def mean_curves(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     splits:list, # Of `Comparison`: seed, part, and way to scores
     ways:list, # Names of `WAYS`
     prevalence:float, # That the precision is for
@@ -223,7 +223,7 @@ def as_shown(
 
 def by_class(
     table:pd.DataFrame, # From `summarize`, at one prevalence
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     candidates:list, # Which ones to show
 )->pd.DataFrame: # A row a candidate and class
     "Precision, recall and F1 of every class, as they are read"
@@ -239,7 +239,7 @@ _defaults = dict(seeds=10, arch='efficientnet_lite0', size=224, epochs=10, lr=3e
 _reading = 'name_column','label_column','group','images'
 
 def command_for(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     settings:dict, # Of `compare`
     prevalences=(), # Named ones
 )->str: # For a terminal; a call in Python where there are no files to name
@@ -259,9 +259,9 @@ def command_for(
     return shlex.join(words)
 
 def prevalence_note(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     part:np.ndarray, # Of a split
-    prevalence:float
+    prevalence:float, # What the scores are for
 )->str: # Empty where the test set is large enough
     "A word of warning where the test set has too few common images to count false alarms for a prevalence"
     common = int(((images.y!=images.rare_index) & (part==2)).sum())
@@ -390,7 +390,7 @@ def _html_how(c):
     return f'<h2>How it was measured</h2>{_paragraphs([how, where])}<pre><code>{escape(c.command)}</code></pre>'
 
 def html_body(
-    c:Comparison,
+    c:Comparison, # From `compare`
     title:str='', # As HTML
 )->str:
     "A comparison as a part of a page, everything from outside escaped"
@@ -446,7 +446,7 @@ def _why(rows, way):
     return why.iloc[0] if len(why) else 'its scores are gone: delete the table of rows and train again'
 
 def check_comparison(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     prevalence=None, # As for `compare`
     seeds:int=10, # As for `compare`
     unfreeze:bool=False, # As for `compare`

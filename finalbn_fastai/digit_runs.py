@@ -32,17 +32,21 @@ __all__ = ['STACKED', 'DIGITS', 'DIGITS_ALONE', 'n_minority', 'n_digits', 'digit
            'run_digits', 'digit_steps', 'digit_block']
 
 # %% ../nbs/07a_digit_runs.ipynb #44a2151a
-STACKED = {'fc':fc_net, 'cnn':cnn_net}
+STACKED = {'fc':fc_net, 'cnn':cnn_net} # Networks that are trained many at once
 
 def _digits_of(role):
     "The digits of a role as a tuple: a trial may name one, or several"
     return role if isinstance(role, (tuple,list)) else (role,)
 
-def n_minority(trial:dict)->int:
+def n_minority(
+    trial:dict # Of `DIGITS`
+)->int: # 1 or more
     "How many of the digits of a trial are rare"
     return len(_digits_of(trial['minority']))
 
-def n_digits(trial:dict)->int:
+def n_digits(
+    trial:dict # Of `DIGITS`
+)->int: # 2 or more
     "How many digits a trial tells apart"
     return n_minority(trial)+len(_digits_of(trial['majority']))
 
@@ -236,4 +240,4 @@ DIGITS = Task(run_digits, _usual, _allowed, _refuse_digits, steps=digit_steps,
               younger=(*LATER,'bias','mixup'))
 _stacks_only = {k:(None,) for k in ('curve','inside','mixup','after')}
 _alone = dict(_stacks_only, sampling=(None,'balanced','balanced late'))
-DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, **_alone), block=1)
+DIGITS_ALONE = replace(DIGITS, run=run_digits_alone, allowed=dict(_allowed, **_alone), block=1) # One at a time

@@ -157,14 +157,14 @@ def imbalanced_split(
 
 # %% ../nbs/02a_digits.ipynb #9b9e1d02
 def validation_split(
-    y:np.ndarray, # As for `imbalanced_split`, and all the next
-    minority:int|tuple,
-    majority:int|tuple,
-    ratio:float=.01,
-    n_test:int=100,
-    seed:int=0,
-    n_majority:int|None=None,
-    test:np.ndarray|None=None,
+    y:np.ndarray, # `(N,)` labels
+    minority:int|tuple, # The rare class, or several
+    majority:int|tuple, # The common class, or several
+    ratio:float=.01, # Imbalance ratio, as for `imbalanced_split`
+    n_test:int=100, # Test images of *each* class
+    seed:int=0, # Of the draw
+    n_majority:int|None=None, # Training images of each majority class; all that the test set leaves if `None`
+    test:np.ndarray|None=None, # `(N,)` booleans, as for `imbalanced_split`
     n_valid:tuple=(150,150), # Images of each majority and of each minority class to validate on
 )->np.ndarray: # Indices into `y`, the majority first; `ValueError` where too few are left
     "Images that the draw of `imbalanced_split` neither trains nor tests on"
@@ -218,13 +218,13 @@ def digit_dls(
 
 # %% ../nbs/02a_digits.ipynb #0692b6f1
 def validation_digits(
-    minority:int|tuple=3, # As for `digit_dls`, and the next
-    majority:int|tuple=8,
-    ratio:float=.01,
-    n_test:int|None=None,
-    seed:int=0,
-    n_majority:int|None=None,
-    source:str='auto',
+    minority:int|tuple=3, # The rare digit, or several
+    majority:int|tuple=8, # The common digit, or several
+    ratio:float=.01, # Imbalance ratio, as for `digit_dls`
+    n_test:int|None=None, # Test images of each digit, as for `digit_dls`
+    seed:int=0, # Of the draw
+    n_majority:int|None=None, # Training images of each majority digit; all if `None`
+    source:str='auto', # As for `mnist`
     n_valid:tuple=(150,150), # Images of each majority and of each minority digit
 )->tuple: # `(N,1,28,28)` floats from 0 to 1, and `(N,)` classes
     "Digits that the same draw of `digit_dls` neither trains nor tests on"

@@ -66,7 +66,7 @@ def _lda(t):
     priors = [.5,.5] if t['weights']=='balanced' else None
     return LinearDiscriminantAnalysis(solver='lsqr', shrinkage=shrinkage, priors=priors)
 
-METHODS = {'logistic regression':_logistic_regression, 'LDA':_lda}
+METHODS = {'logistic regression':_logistic_regression, 'LDA':_lda} # Name to the function that fits it
 
 def flat_classifier(
     trial:dict # Of `FLAT`
@@ -179,4 +179,4 @@ _allowed = dict(data=('digits',*PLANTS), arch=or_none(find_architecture), size=w
                 minority=_digit, majority=_digit, n_majority=or_none(whole(1)), ratio=between(0, 1),
                 method=tuple(METHODS), regularization=or_none(between(0, 10_000)), weights=(None,'balanced'),
                 after=ON_OR_NONE, folds=or_none(whole(2)))
-FLAT = Task(run_flat, _usual, _allowed, _refuse_flat, block=1, younger=('folds',))
+FLAT = Task(run_flat, _usual, _allowed, _refuse_flat, block=1, younger=('folds',)) # Runs without a network

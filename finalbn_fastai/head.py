@@ -36,7 +36,7 @@ __all__ = ['PARTS_OF_BN', 'WORKING', 'PartialBatchNorm1d', 'new_final_bn', 'bn_h
            'last_layer', 'drop_final_bn', 'fold_final_bn', 'recompute_stats']
 
 # %% ../nbs/00_head.ipynb #b3d40abf
-PARTS_OF_BN = 'mean','var','gamma','beta'
+PARTS_OF_BN = 'mean','var','gamma','beta' # Subtracted, divided by, learned scale, learned shift
 
 class PartialBatchNorm1d(nn.BatchNorm1d):
     "Batch normalization of `(N,n)` with only some of its parts: the rest is neither computed nor learned"

@@ -18,7 +18,7 @@ __all__ = ['MARGIN', 'WORDS', 'KINDS', 'judge', 'condition_name', 'Condition', '
            'condition_rows', 'word_p']
 
 # %% ../nbs/08b_judge.ipynb #7bc08e50
-MARGIN = .02
+MARGIN = .02 # Up to which an effect counts as none, in units of the score
 WORDS = 'reproduced','partly','equivalent to none','not reproduced','reversed','inconclusive','not measured'
 KINDS = {'gain':'higher', 'loss':'lower', 'none':'no effect', 'no loss':'not lower', 'no gain':'not higher',
          'at least':'at least as high'}
@@ -38,8 +38,8 @@ def _of_none(stands, falls):
 
 def judge(
     difference:float, # Measured; NaN: not at all
-    lo:float, # Its interval; NaN: it has none
-    hi:float,
+    lo:float, # Lower end of its interval; NaN: it has none
+    hi:float, # Upper end; NaN with `lo`
     claimed:float=float('nan'), # The reported difference; NaN: a claim in words
     kind:str='gain', # What is claimed, one of `KINDS`
     margin:float=MARGIN, # Up to which an effect counts as none

@@ -176,7 +176,7 @@ def run_heads(
     return rows
 
 # %% ../nbs/07b_leaf_runs.ipynb #8a6bcecc
-BODIES = None,'bn','all'
+BODIES = None,'bn','all' # What of the body is trained: nothing, its BN layers, all
 
 def _image_loss(loss):
     "The same loss; `y_int` tells fastai's `MixUp` to mix the losses of two images, not their classes"
@@ -354,4 +354,4 @@ def class_steps(
 _usual = dict(arch='efficientnet_lite0', final_bn=[False,True], lr=3e-3, epochs=10, bs=64, size=224, momentum=.01,
               affine=True, bias=True, init='fastai', wd=.01, eps=1e-5)
 _allowed = {k:LEAVES.allowed[k] for k in _usual}
-CLASSES = Task(run_classes, _usual, _allowed, steps=class_steps, like=('arch','size','bs'))
+CLASSES = Task(run_classes, _usual, _allowed, steps=class_steps, like=('arch','size','bs')) # Runs on all classes

@@ -24,7 +24,7 @@ __all__ = ['PLANTS', 'parse_class', 'split_photos', 'find_plant', 'fetch_plant',
            'pool_fingerprint', 'class_photos', 'leaf_dls', 'plant_of', 'split_rows', 'leaf_tensors', 'where_leaves']
 
 # %% ../nbs/02b_leaves.ipynb #65531edf
-PLANTS = 'apple','pepper','tomato'
+PLANTS = 'apple','pepper','tomato' # Those of the papers
 
 def parse_class(
     name:str # Of a folder

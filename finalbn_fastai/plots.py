@@ -16,7 +16,7 @@ __all__ = ['WITHOUT', 'WITH', 'MINORITY', 'MAJORITY', 'OTHERS', 'figure', 'unrea
            'curves', 'prevalence_curves', 'heat_maps', 'sweeps', 'margins', 'both_logits', 'disagreements']
 
 # %% ../nbs/08a_plots.ipynb #828502ac
-WITHOUT,WITH = 'C1','C0'
+WITHOUT,WITH = 'C1','C0' # Colours of the two networks, in all figures
 MINORITY,MAJORITY = '#8e44ad','#8c8c8c'
 OTHERS = 'C2','C5','C9','C6'
 _WIDTH = 4.5

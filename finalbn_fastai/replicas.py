@@ -38,7 +38,9 @@ def _stack(mods, name):
 # %% ../nbs/05_replicas.ipynb #345f6685
 class ReplicaLinear(nn.Module):
     "R `Linear` layers: from `(R,N,in)` to `(R,N,out)`"
-    def __init__(self, mods):
+    def __init__(self,
+        mods # Layers of one replica each, all alike
+    ):
         super().__init__()
         weight,bias = _stack(mods, 'weight'),_stack(mods, 'bias')
         self.weight = nn.Parameter(weight.transpose(1, 2).contiguous())
@@ -80,7 +82,9 @@ class _Grouped:
 # %% ../nbs/05_replicas.ipynb #5d6906eb
 class _GroupedBatchNorm(_Grouped):
     "A BN over `R*features` channels, as the R layers `mods`"
-    def __init__(self, mods):
+    def __init__(self,
+        mods # Layers of one replica each, all alike
+    ):
         m = mods[0]
         super().__init__(len(mods)*m.num_features, eps=m.eps, momentum=m.momentum, affine=m.affine)
         self.fill(mods)
@@ -93,7 +97,9 @@ class ReplicaBatchNorm1d(_GroupedBatchNorm, nn.BatchNorm1d):
 
 class ReplicaPartialBatchNorm1d(ReplicaBatchNorm1d, PartialBatchNorm1d):
     "R `PartialBatchNorm1d` layers over `(R,N,features)`"
-    def __init__(self, mods):
+    def __init__(self,
+        mods # Layers of one replica each, all alike
+    ):
         m = mods[0]
         PartialBatchNorm1d.__init__(self, len(mods)*m.num_features, m.parts, m.detach, m.eps, m.momentum)
         self.fill(mods)
@@ -104,7 +110,9 @@ class ReplicaBatchNorm2d(_GroupedBatchNorm, nn.BatchNorm2d):
 # %% ../nbs/05_replicas.ipynb #11c4a0ee
 class ReplicaConv2d(_Grouped, nn.Conv2d):
     "R `Conv2d` layers as one grouped convolution over `(N,R*channels,H,W)`"
-    def __init__(self, mods):
+    def __init__(self,
+        mods # Layers of one replica each, all alike
+    ):
         m,r = mods[0],len(mods)
         options = {o: getattr(m, o) for o in ('stride', 'padding', 'dilation', 'padding_mode')}
         super().__init__(r*m.in_channels, r*m.out_channels, m.kernel_size, groups=r*m.groups,
@@ -114,7 +122,10 @@ class ReplicaConv2d(_Grouped, nn.Conv2d):
 # %% ../nbs/05_replicas.ipynb #d67cd072
 class ReplicaDropout(nn.Module):
     "R `Dropout` layers, each with random numbers of its own: `(R,N,features)`"
-    def __init__(self, mods, seeds):
+    def __init__(self,
+        mods, # Layers of one replica each, all alike
+        seeds, # Of the random numbers, one a replica
+    ):
         super().__init__()
         self.p,self.seeds,self.generators = mods[0].p,list(seeds),None
 

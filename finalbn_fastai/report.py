@@ -217,7 +217,7 @@ def ranking_interval(
     return np.array([here, *found]) if found.low<found.high else np.array([here, np.nan, np.nan])
 
 # %% ../nbs/01e_report.ipynb #c3796fbe
-SCORES = 'precision','recall','f1','roc_auc','pr_auc'
+SCORES = 'precision','recall','f1','roc_auc','pr_auc' # Columns of a class report
 
 class ClassReport(pd.DataFrame):
     "A table of scores with bounds, shown as it is read: `0.83 [0.44, 0.97]`"

@@ -65,7 +65,9 @@ def renew_last(
 # %% ../nbs/05b_rivals.ipynb #2c9979ca
 class ReplicaCosineLinear(ReplicaLinear):
     "R `CosineLinear` layers: from `(R,N,in)` to `(R,N,out)`"
-    def __init__(self, mods):
+    def __init__(self,
+        mods # Layers of one replica each, all alike
+    ):
         super().__init__(mods)
         self.s = mods[0].s
     def forward(self, x): return self.s*torch.bmm(normalize(x, dim=2), normalize(self.weight, dim=1))
@@ -131,7 +133,9 @@ class NormalizedBatchNorm2d(_Normalized, nn.BatchNorm2d):
 class _ReplicaNormalized:
     "What the stacked forms share: lengths of its own for each replica"
     _names = 'weight','bias','running_mean','running_var','weight_size','bias_size'
-    def __init__(self, mods):
+    def __init__(self,
+        mods # Layers of one replica each, all alike
+    ):
         m,r = mods[0],len(mods)
         _Normalized.__init__(self, r*m.num_features, m.eps, m.momentum, r)
         self.fill(mods)

@@ -160,7 +160,7 @@ def _example(dls):
     return peek(DataLoaders(dl))[0][0][:2].cpu()
 
 # %% ../nbs/04a_serving.ipynb #a0a6a8f2
-FORMAT = 1
+FORMAT = 1 # Of the file, raised when older readers could not read it
 
 def _versions():
     "Versions of what built and trained the network"

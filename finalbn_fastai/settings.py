@@ -4,14 +4,19 @@
 
 # %% ../nbs/00b_settings.ipynb #2eacd50c
 from __future__ import annotations
-import json, os, re, sys
+import json, os, re, sys, zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
+from hashlib import sha256
 from importlib.resources import files
 from itertools import chain, product
+from lzma import LZMAError
 from math import isfinite
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from zipfile import BadZipFile, ZipFile
+from zlib import crc32
 from .files import StudyError, as_text
 
 # %% auto #0
@@ -19,26 +24,35 @@ __all__ = ['MAX_RUNS', 'as_list', 'whole', 'between', 'or_none', 'nearest', 'unk
            'listed_studies', 'known_study', 'write_studies', 'check_reading', 'results_folder']
 
 # %% ../nbs/00b_settings.ipynb #6c14848e
-def as_list(v):
+def as_list(
+    v # Anything
+)->list: # `v` itself if it is one
     "A list as it is, anything else as the only element of one"
     return v if isinstance(v, list) else [v]
 
 # %% ../nbs/00b_settings.ipynb #03d9b685
-def whole(least:int)->Callable:
+def whole(
+    least:int # The least that passes
+)->Callable: # Of a value; raises a `ValueError` for another
     "A check for a setting: whole numbers from `least`"
     def check(v):
         if isinstance(v, bool) or not isinstance(v, int) or v<least:
             raise ValueError(f"{v!r}: a whole number from {least} is needed")
     return check
 
-def between(low:float, high:float)->Callable:
+def between(
+    low:float, # Too low by itself
+    high:float, # The highest that passes
+)->Callable: # Of a value; raises a `ValueError` for another
     "A check for a setting: finite numbers above `low` and up to `high`"
     def check(v):
         if isinstance(v, bool) or not isinstance(v, (int,float)) or not low<v<=high or not isfinite(v):
             raise ValueError(f"{v!r}: a number above {low:g} and up to {high:g} is needed")
     return check
 
-def or_none(check:Callable)->Callable:
+def or_none(
+    check:Callable # Of a value, such as `whole(1)`
+)->Callable: # Of a value or `None`
     "The same check, and `None` passes"
     return lambda v: None if v is None else check(v)
 
@@ -65,7 +79,9 @@ def unknown(
 # %% ../nbs/00b_settings.ipynb #0b0668b8
 MAX_RUNS = 100_000 # Of a study; eight times as many as the largest of the book has
 
-def combine(grid:dict):
+def combine(
+    grid:dict # Setting to a list of values
+): # Generator of `dict`s, a value a setting
     "All combinations of a part of a grid, as `dict`s"
     return (dict(zip(grid, vs)) for vs in product(*grid.values()))
 
@@ -176,9 +192,49 @@ def check_reading(
     except (re.error, OverflowError, RecursionError) as e:
         raise ValueError(f"group_pattern={group_pattern!r} is no regular expression: {e}") from None
 
-# %% ../nbs/00b_settings.ipynb #39d7334d
-def results_folder()->Path: # `FINALBN_RESULTS`, or `results` here, or that of the checkout this package runs from
-    "The folder of the tables"
+# %% ../nbs/00b_settings.ipynb #65cec7b8
+def _archive(): return Path(str(files('finalbn_fastai')))/'results.zip'
+
+def _is_sound(file, info):
+    "Is a file as the archive has it?"
+    return file.is_file() and file.stat().st_size==info.file_size and crc32(file.read_bytes())==info.CRC
+
+def _fill(folder, archive):
+    "Unpack what `folder` lacks of an open archive; `BadZipFile` where the archive is spoiled"
+    from finalbn_fastai.downloads import unpack
+    if all(_is_sound(folder/i.filename, i) for i in archive.infolist()): return
+    if wrong := archive.testzip(): raise BadZipFile(wrong)
+    unpack(archive.filename, folder, PurePosixPath)
+
+@lru_cache
+def _unpacked(archive, cache):
+    "The folder of the cache with what the archive holds; a `StudyError` where it cannot be had"
+    from finalbn_fastai.cache import locked
+    try:
+        folder = cache/f'results-{sha256(archive.read_bytes()).hexdigest()[:16]}'
+        with locked(folder), ZipFile(archive) as z: _fill(folder, z)
+    except (BadZipFile, LZMAError, zlib.error):
+        again = "`pip install --force-reinstall --no-deps finalbn_fastai`"
+        raise StudyError(f"{archive} is damaged: install the package again ({again})") from None
+    except OSError as e:
+        raise StudyError(f"the book's tables cannot be unpacked to {cache}: {e.strerror or e}; set FINALBN_CACHE to "
+                         "a folder with room") from None
+    return folder
+
+def _own_folder():
+    "Where tables are written: `FINALBN_RESULTS`, or `results` here, or that of the checkout this package runs from"
     if env := os.environ.get('FINALBN_RESULTS'): return Path(env)
     here,checkout = Path('results'),Path(str(files('finalbn_fastai'))).parent/'results'
     return checkout if not here.is_dir() and checkout.is_dir() else here
+
+def results_folder(
+    study:str|None=None # The study, or the file, that is to be read; `None` for the folder that studies are written to
+)->Path: # `FINALBN_RESULTS` if it is set; `results` here or of the checkout; to read, else what came with the package
+    "The folder of a table; a `StudyError` where the tables that came with the package cannot be read"
+    own = _own_folder()
+    if study is None or os.environ.get('FINALBN_RESULTS'): return own
+    file = study if '.' in study else f'{study}.csv'
+    if (own/file).exists() or not _archive().exists(): return own
+    from finalbn_fastai.cache import cache_folder
+    packed = _unpacked(_archive(), cache_folder())
+    return packed if (packed/file).exists() else own

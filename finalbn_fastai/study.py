@@ -66,7 +66,9 @@ class Task:
     block:int|Callable = 10 # Seeds that are trained as one: 0 to 9, 10 to 19, ...; or a function of a trial
     younger:tuple = () # Settings that came after scores had been kept: named in a file of scores only if unusual
 
-    def check(self, trial:dict):
+    def check(self,
+        trial:dict # Settings, `seed` among them or not
+    ):
         "Raise a `ValueError`, in one line, for a setting that a run would not obey"
         for k,v in trial.items():
             if k in ('seed','study') or not self.usual: continue
@@ -74,13 +76,18 @@ class Task:
             if k in self.allowed: _refuse(k, v, self.allowed[k])
         self.refuse(trial)
 
-    def trial(self, seed=0, **settings)->dict:
+    def trial(self,
+        seed=0, # Of the run
+        **settings # Those that are not as usual
+    )->dict: # Settings and seed
         "One checked trial: the usual settings (the first, where there is a list), but for those given"
         trial = {**{k:as_list(v)[0] for k,v in self.usual.items()}, **settings, 'seed':seed}
         self.check(trial)
         return trial
 
-    def size(self, trial:dict)->int:
+    def size(self,
+        trial:dict # Settings and seed
+    )->int: # 1 or more
         "How many seeds are trained as one"
         return self.block(trial) if callable(self.block) else self.block
 
@@ -111,21 +118,29 @@ class Study:
         except ValueError as e: raise ValueError(f"{self.name}: {e}") from None
         return res
 
-    def trials(self, seeds:int|None=None)->list: # `dict`s of settings and seed
+    def trials(self,
+        seeds:int|None=None # How many; the study's own number if `None`
+    )->list: # `dict`s of settings and seed
         "All trials, the seeds of one setting together"
         n = self.seeds if seeds is None else seeds
         combos = chain.from_iterable(map(combine, self.grid))
         return [dict(c, seed=s) for c,s in product(combos, range(n))]
 
-    def key(self, trial)->tuple:
+    def key(self,
+        trial:dict # Settings and seed
+    )->tuple: # Strings, in the order of the settings, the seed last
         "What tells one trial from another, as text"
         return tuple(as_text(trial[k]) for k in [*self.settings, 'seed'])
 
-    def row_key(self, row:dict)->tuple:
+    def row_key(self,
+        row:dict # Of the table, as text
+    )->tuple: # Comparable with `key`
         "The `key` of a row of the table; a column younger than the row has the usual value there"
         return tuple(row[k] if k in row else self.usual_text(k) for k in [*self.settings, 'seed'])
 
-    def usual_text(self, setting:str)->str:
+    def usual_text(self,
+        setting:str # Its name
+    )->str: # As a table has it
         "The usual value of a setting, as text"
         return as_text(as_list(self.task.usual.get(setting))[0])
 
@@ -503,7 +518,9 @@ def all_studies()->dict: # Name to `Study`
     found = chain.from_iterable(map(_defined, modules))
     return {s.name:s for s in found if isinstance(s, Study)}
 
-def get_study(name:str)->Study:
+def get_study(
+    name:str # Of `all_studies`
+)->Study: # A `StudyError` with the nearest name where there is none
     "One of the book's studies, by name"
     if name not in (there := all_studies()): raise StudyError(unknown('no study', name, there))
     return there[name]

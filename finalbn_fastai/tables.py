@@ -63,11 +63,11 @@ def _checked_rows(study, path):
 
 def results(
     study:Study|str, # A study, whose settings are checked too, or the name of one
-    folder=None, # `results_folder()` if `None`
+    folder=None, # That of `results_folder` if `None`
 )->pd.DataFrame: # One row a run: study, settings, seed, scores, `failed` (why; NaN if it did not), seconds, provenance
     "The table of a study, as measured; a `StudyError` where nothing is, or where it is spoiled"
     name = study.name if isinstance(study, Study) else study
-    path = Path(folder or results_folder())/f'{name}.csv'
+    path = Path(folder or results_folder(name))/f'{name}.csv'
     rows = _checked_rows(study, path)
     if rows: return typed(rows)
     raise StudyError(f"{name} is not measured yet: no rows in {path}; measure it with `finalbn run {name}`")
@@ -212,7 +212,7 @@ def beside_paper(
         raise ValueError(f"{study.name} repeats no table of the papers: use {instead}")
     wanted = _labelled(study, [_as_row(t) for t in study.trials(1)])
     by = ['table','setting',*_telling(wanted, _others(study))]
-    rows = _checked_rows(study, Path(folder or results_folder())/f'{study.name}.csv')
+    rows = _checked_rows(study, Path(folder or results_folder(study.name))/f'{study.name}.csv')
     found = dict(list(_labelled(study, rows).groupby(by, sort=False))) if rows else {}
     papers = {t:paper_scores(t) for t in wanted.table.unique()}
     res = []
@@ -237,8 +237,8 @@ def mean_sd(
 
 def with_interval(
     difference:float, # Of two means
-    lo:float=float('nan'), # Its interval; NaN: the difference alone
-    hi:float=float('nan'),
+    lo:float=float('nan'), # Lower end of its interval; NaN: the difference alone
+    hi:float=float('nan'), # Upper end; NaN with `lo`
     digits:int=2, # After the point
 )->str: # Such as '+0.25 [+0.20, +0.30]'; '–' for NaN
     "A difference with its interval"
@@ -289,7 +289,7 @@ def to_do(
 )->str: # Markdown; empty where nothing is left
     "How many runs of a study are not measured yet, and the command that measures them"
     trials = study.trials()
-    left = len(missing(study, trials, Path(folder or results_folder())/f'{study.name}.csv'))
+    left = len(missing(study, trials, Path(folder or results_folder(study.name))/f'{study.name}.csv'))
     return f"**{left} of {len(trials)} runs are not measured yet**: `finalbn run {study.name}`." if left else ''
 
 def above_zero(

@@ -227,7 +227,10 @@ class DeferredLoss:
 
 class Defer(Callback):
     "Changes a `DeferredLoss` for the last fifth of the epochs (Cao et al. 2019: the last 40 of 200)"
-    def __init__(self, deferred:DeferredLoss): self.deferred = deferred
+    def __init__(self,
+        deferred:DeferredLoss # The loss that is trained with
+    ):
+        self.deferred = deferred
     def before_epoch(self):
         d = self.deferred
         d.now = d.late if self.epoch>=self.n_epoch*4//5 else d.early
@@ -375,8 +378,8 @@ def begin(
     return net
 
 # %% ../nbs/07_training.ipynb #95978069
-SWITCH = False,True
-ON_OR_NONE = None,True
+SWITCH = False,True # Values of a setting that is on or off
+ON_OR_NONE = None,True # The same, of one that came later
 
 def _from_zero(v):
     "A check for a setting: numbers from 0"
@@ -393,9 +396,9 @@ def _start(v):
     if isinstance(v, bool) or not isinstance(v, float) or not 0<v<1:
         raise ValueError(f"{v!r}: there is None, 'log-prior', and the share of the minority, above 0 and below 1")
 
-OUTPUTS = 'softmax','sigmoid'
-TEST_STATS = 'running','recomputed','batch','added'
-SAMPLING = 'balanced','balanced late','re-trained'
+OUTPUTS = 'softmax','sigmoid' # Of a network
+TEST_STATS = 'running','recomputed','batch','added' # Statistics that the final BN tests with
+SAMPLING = 'balanced','balanced late','re-trained' # Ways to draw batches that are not as the data come
 SHARED = dict(final_bn=SWITCH, affine=SWITCH, momentum=or_none(between(0, 1)), output=OUTPUTS, loss=_known_loss,
               epochs=whole(1), bs=whole(2), lr=between(0, float('inf')), wd=_from_zero,
               eps=between(0, float('inf')), beta=_start, opt=tuple(OPTIMIZERS), drop_last=SWITCH,
@@ -469,7 +472,7 @@ class FirstNaN(Callback):
         raise CancelFitException
 
 # %% ../nbs/07_training.ipynb #c53e4505
-SCHEDULES = 'one-cycle','flat'
+SCHEDULES = 'one-cycle','flat' # Of the learning rate
 
 def _rates(learn, lr, last):
     "A learning rate for each group of parameters, the last one's `last` times the others'"

@@ -4,9 +4,9 @@ import numpy as np, pandas as pd
 from PIL import Image
 
 
-def run_python(code, **kwargs):
+def run_python(code, python=sys.executable, **kwargs):
     "A Python process that runs `code`"
-    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], **kwargs)
+    return subprocess.Popen([python, '-W', 'ignore', '-c', code], **kwargs)
 
 
 def picture(seed):

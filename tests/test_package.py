@@ -1,6 +1,7 @@
 "The built wheel and source distribution; the wheel in a clean environment of its own, with the newest fastai"
-import os, pytest, re, venv
+import io, os, pytest, re, venv
 from email import message_from_bytes
+from pathlib import Path
 from zipfile import ZipFile
 import yaml
 
@@ -45,14 +46,23 @@ def clean_bin(run, wheel, tmp_path_factory):
 
 
 def test_contents(wheel, tracked):
-    "The library and the paper's numbers; not the notebooks, results, tests or benchmarks, nor nbdev's index of links"
+    "The library and the tables, packed; not the notebooks, tests or benchmarks, nor nbdev's index of links"
     found = {n for n in contents(wheel) if '.dist-info' not in n}
     wanted = 'head.py', 'paper_tables.csv', '__init__.py', '__init__.pyi', 'py.typed'
     assert {f'finalbn_fastai/{name}' for name in wanted} <= found
     library = {f.as_posix() for f in tracked if f.parts[0]=='finalbn_fastai'}
     left_out = {n for n in library if n.endswith('/_modidx.py') or '/benchmarks/' in n}
     assert 'finalbn_fastai/_modidx.py' in left_out
-    assert found==library-left_out
+    assert found==library-left_out|{'finalbn_fastai/results.zip'}
+
+
+def test_packed_tables(wheel, tracked, root):
+    "The wheel has every table, prediction and file of scores that belongs to the repository, byte by byte"
+    results = Path('results')
+    wanted = {f.relative_to(results).as_posix(): (root/f).read_bytes() for f in tracked if results in f.parents}
+    readme = wanted.pop('README.md')
+    assert readme and len(wanted)>200
+    assert contents(io.BytesIO(contents(wheel)['finalbn_fastai/results.zip']))==wanted
 
 
 def test_description_stands_alone(metadata, toc):

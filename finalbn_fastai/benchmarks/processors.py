@@ -93,7 +93,7 @@ def bench_processors(
         for instructions,variables in held.items():
             with tempfile.TemporaryDirectory() as tmp:
                 _measure(name, only, variables, tmp)
-                found = same_rows(study, Path(tmp)/f'{name}.csv', results_folder()/f'{name}.csv')
+                found = same_rows(study, Path(tmp)/f'{name}.csv', results_folder(name)/f'{name}.csv')
             rows.append(dict(work=what, held=instructions, **found, **provenance(torch.device('cpu'))))
             if out is not None: append_rows(Path(out)/'bench_processors.csv', rows[-1:])
     return pd.DataFrame(rows)

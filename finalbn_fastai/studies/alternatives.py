@@ -128,7 +128,7 @@ def alternative_rows(
 )->pd.DataFrame: # As from `results`, with the columns place and training
     "The rows of one study, each with the name of its training"
     study,names = ALTERNATIVES[place],_labels(place)
-    raw = read_rows(results_folder()/f'{study.name}.csv')
+    raw = read_rows(results_folder(study.name)/f'{study.name}.csv')
     training = [names[study.row_key(r)[:-1]] for r in raw]
     return results(study.name).assign(place=str(place), training=training)
 

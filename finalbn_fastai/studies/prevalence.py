@@ -71,10 +71,11 @@ def _digits_of(trial, kept):
     return Scored(subject, _network(trial), trial['seed'], kept['y'], kept['score'].astype(float))
 
 # %% ../../nbs/20_prevalence.ipynb #61059c59
-def _kept(study, only, folder):
+def _kept(study, only, folder=None):
     "The scores of the wanted runs of a study; a `StudyError` where some are not there"
     trials = select(study, only)
-    found = read_scores(study, Path(folder)/f'{study.name}.csv', trials)
+    folder = Path(folder or results_folder(study.name))
+    found = read_scores(study, folder/f'{study.name}.csv', trials)
     if len(found)==len(trials): return found
     raise StudyError(f"{study.name}: {len(trials)-len(found)} of {len(trials)} runs have no scores in {folder}/scores: "
                      f"measure them with `finalbn run {study.name}`")
@@ -89,10 +90,10 @@ def _scored(lr, folder):
 
 def scored_networks(
     lr:float=3e-3, # Learning rate of the heads on leaves, 0.003 or 0.001; the digits' is 0.001
-    folder=None, # `results_folder()` if `None`
+    folder=None, # That of `results_folder` for each study if `None`
 )->list: # Of `Scored`: three plants and two draws of digits, ten seeds, with the layer and without
     "Every network of this page with its scores; a `StudyError` where some are not measured"
-    return list(_scored(lr, str(folder or results_folder())))
+    return list(_scored(lr, folder and str(folder)))
 
 # %% ../../nbs/20_prevalence.ipynb #67a570c1
 # Name to the network and how its threshold is found
