@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from fastcore.docments import docments
+from .page import folded
 
 # %% auto #0
 __all__ = ['call_text', 'parameters', 'returned', 'source_url', 'example', 'notebook_of', 'modules', 'studies', 'kind_of',
@@ -340,10 +341,12 @@ def _method_text(home, cls, name, found):
 
 # %% ../nbs/40c_reference.ipynb #432edff4
 def _value_text(module, name):
-    "The statement that gives a constant its value, its first lines"
+    "The statement that gives a constant its value, its first lines; a wide one folded, below what it is"
     lines = _source(module).text(name).splitlines()
     if len(lines)>12: lines = [*lines[:11], '...']
-    return _fenced('python', *lines)
+    code = _fenced('python', *lines)
+    wide = max(map(len, lines)) > 88
+    return f"{_value_line(module, name)}\n\n{folded('Definition', code)}" if wide else code
 
 def _example_text(module, name):
     "The example of a name, with a line before it"
