@@ -218,6 +218,17 @@ def _is_test(node):
     named = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
     return isinstance(node, (ast.Expr, ast.For, ast.With)) and any(n.startswith('test_') for n in named)
 
+def _base(node):
+    "The name that an item or an attribute is of; `None` for what has none"
+    while isinstance(node, (ast.Subscript, ast.Attribute, ast.Starred)): node = node.value
+    return getattr(node, 'id', None)
+
+def _changed(node):
+    "The names whose values a statement may change in place: it sets an item or an attribute, or calls a method"
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call): return {_base(node.value.func)}
+    targets = getattr(node, 'targets', None) or [getattr(node, 'target', None)]
+    return {_base(o) for o in targets if isinstance(o, (ast.Subscript, ast.Attribute))}
+
 class _Needs:
     "Which names the cells below need, as one goes up"
     def __init__(self): self.now,self.ever = set(),set()
@@ -225,7 +236,7 @@ class _Needs:
         "A statement that stays: what it defines, nothing above has to"
         self.now = (self.now-names.defined)|names.used
         self.ever |= names.later
-    def any(self, names): return names.defined & (self.now|self.ever)
+    def any(self, names, changed=frozenset()): return (names.defined|changed) & (self.now|self.ever)
 
 def _needed_imports(node, source, needs):
     "An import without the names that nothing below needs; any other statement as it is"
@@ -240,7 +251,8 @@ def _slice(code, needs):
     whole = not tests and needs.any(_names(_python(code)))
     for node,source in reversed(statements):
         source = _needed_imports(node, source, needs)
-        if not source or _is_test(node) or not (whole or needs.any(_names(source))): continue
+        needed = whole or source and needs.any(_names(source), _changed(node))
+        if not source or _is_test(node) or not needed: continue
         needs.add(_names(source))
         kept.insert(0, source)
     return '\n'.join(kept)

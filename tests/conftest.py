@@ -63,7 +63,7 @@ def html(root):
     return folder
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def site(html):
     "The book on a loopback port: search needs a server"
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -87,7 +87,7 @@ def chromium(playwright):
     return named or next(filter(None, installed), own)
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def browser():
     "Headless Chromium"
     from playwright.sync_api import sync_playwright

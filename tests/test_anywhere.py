@@ -243,7 +243,7 @@ def test_pdf(html, root, tmp_path):
     from finalbn_fastai.pdf import book_pdf
     reader = PdfReader(book_pdf(html, tmp_path/'book.pdf', root, ['nbs/10_demo', 'nbs/references']))
     text = '\n'.join(p.extract_text() for p in reader.pages)
-    assert 'F1 of 3' in text and text.index('The ingredients') < text.index('2109.09016')
+    assert 'F1 of 3' in text and text.index('What it depends on') < text.index('2109.09016')
     assert [o.title for o in reader.outline[::2]][0]=='The finding'
     assert any(p.images for p in reader.pages)
     links = [o.get_object()['/A'] for p in reader.pages for o in p.get('/Annots', ())]
