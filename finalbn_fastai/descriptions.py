@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['shortened', 'summary', 'head_tags', 'llms_text', 'setup']
+__all__ = ['shortened', 'summary', 'head_tags', 'llms_text', 'pages_of', 'setup']
 
 # %% ../nbs/40d_descriptions.ipynb #5833d9b2
 def shortened(
@@ -94,17 +94,22 @@ def llms_text(
     return '\n\n'.join(sections)+'\n'
 
 # %% ../nbs/40d_descriptions.ipynb #c0880b47
-def _below(site, name):
-    "A page of the table of contents and all pages below it, in their order"
-    found = [name]
-    for tree in site[name].subtrees: found += [n for i in tree.items for n in _below(site, str(i))]
+def pages_of(
+    site, # The table of contents, as sphinx_external_toc reads it
+    tree # A part of it
+)->list: # Names, such as `nbs/10_demo`
+    "The pages of a part of the book and all pages below them, in their order"
+    found = []
+    for name in map(str, tree.items):
+        found.append(name)
+        for below in site[name].subtrees: found += pages_of(site, below)
     return found
 
 def _parts(site):
     "Caption of each part to its pages; those of the making come last, as one part"
     parts,optional = {},[]
     for tree in site.root.subtrees:
-        pages = [n for i in tree.items for n in _below(site, str(i))]
+        pages = pages_of(site, tree)
         if tree.caption in ('How it is made','The making of'): optional += pages
         else: parts.setdefault(tree.caption, []).extend(pages)
     return {**parts, 'Optional':optional}

@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import which
 from urllib.parse import unquote, urlsplit
 from .copies import book_url
+from .descriptions import pages_of
 from .files import StudyError, write_whole
 
 # %% auto #0
@@ -22,12 +23,12 @@ def toc(
     source # The checkout
 )->list: # Pairs of a page, such as `nbs/10_demo`, and the part that begins with it, `None` where none does
     "The pages of the book in their order"
-    import yaml
-    found = yaml.safe_load((Path(source)/'_toc.yml').read_text(encoding='utf-8'))
-    pages = [(found['root'], None)]
-    for part in found['parts']:
-        first,*rest = part['chapters']
-        pages += [(first['file'], part['caption']), *((c['file'], None) for c in rest)]
+    from sphinx_external_toc.parsing import parse_toc_yaml
+    site = parse_toc_yaml(Path(source)/'_toc.yml')
+    pages = [(site.root.docname, None)]
+    for part in site.root.subtrees:
+        first,*rest = pages_of(site, part)
+        pages += [(first, part.caption), *((name, None) for name in rest)]
     return pages
 
 def _chromium():

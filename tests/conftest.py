@@ -65,7 +65,7 @@ def html(root):
 
 @pytest.fixture(scope='module')
 def site(html):
-    "The book on a loopback port: search needs a server"
+    "What is published, on a loopback port: search needs a server"
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args): pass
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=html))

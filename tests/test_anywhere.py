@@ -1,5 +1,5 @@
 "The copies that readers take along: published, installed as written, and run in an empty folder without a network"
-import functools, http.server, os, re, shutil, sysconfig, threading, urllib.request, venv
+import os, re, shutil, sysconfig, urllib.request, venv
 from configparser import ConfigParser
 from pathlib import Path
 import nbformat, pytest, yaml
@@ -25,17 +25,6 @@ socket.socket.connect,socket.getaddrinfo = refuse,unknown
 def copies(html):
     "The published copies, by name"
     return {f.stem: nbformat.read(f, as_version=4) for f in sorted((html/'notebooks').glob('*.ipynb'))}
-
-
-@pytest.fixture(scope='module')
-def site(html):
-    "What is published, on a loopback port"
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=html))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}'
-    server.shutdown()
 
 
 @pytest.fixture(scope='module')
